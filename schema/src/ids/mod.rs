@@ -1,0 +1,1 @@
+//! Identifiers: parsed once at the border, never raw strings inward.
