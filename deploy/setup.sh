@@ -1,0 +1,205 @@
+#!/usr/bin/env bash
+# Prepares a Debian or Ubuntu machine for building Hutong. Safe to run again: it does only what is missing.
+#
+#   deploy/setup.sh           what `cargo build` and `cargo test` need
+#   deploy/setup.sh --lint    the above and cargo-deny, which only `make lint` and CI use
+#   deploy/setup.sh --key     print the cache key of the RocksDB archive and stop
+#
+# RocksDB's C++ takes a quarter of an hour to compile on two cores. It is compiled once per version, feature set
+# and compiler into $HUTONG_CACHE (default ~/.cache/hutong), and every profile, clone and CI run links that archive:
+# .cargo/config.toml, written at the end, tells Cargo where it is.
+set -euo pipefail
+
+cd "$(dirname "$0")/.."
+readonly CACHE="${HUTONG_CACHE:-$HOME/.cache/hutong}"
+readonly CARGO_DENY_VERSION=0.20.2
+
+say() { printf 'setup: %s\n' "$*"; }
+fail() { printf 'setup: %s\n' "$*" >&2; exit 1; }
+
+main() {
+    case "${1:-}" in
+        --key) rocksdb_key; return ;;
+        --lint | '') ;;
+        *) fail "unknown option $1 (see the head of this file)" ;;
+    esac
+    install_packages
+    check_rust
+    provide_rocksdb
+    write_cargo_config
+    if [ "${1:-}" = --lint ]; then provide_cargo_deny; fi
+    say "ready"
+}
+
+# ---------------------------------------------------------------- system packages
+
+have_libclang() {
+    compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' >/dev/null || ldconfig -p 2>/dev/null | grep -q 'libclang[-.]'
+}
+
+# gcc is enough for aws-lc and zstd (no cmake, no nasm); bindgen needs libclang to read RocksDB's C header.
+install_packages() {
+    local missing=()
+    if ! command -v cc >/dev/null || ! command -v c++ >/dev/null || ! command -v make >/dev/null; then
+        missing+=(build-essential)
+    fi
+    have_libclang || missing+=(libclang-dev)
+    command -v git >/dev/null || missing+=(git)
+    if [ ${#missing[@]} -eq 0 ]; then return; fi
+
+    command -v apt-get >/dev/null || fail "install by hand what is missing here: ${missing[*]}"
+    local as_root=()
+    if [ "$(id -u)" -ne 0 ]; then
+        command -v sudo >/dev/null || fail "run as root, or install: ${missing[*]}"
+        as_root=(sudo)
+    fi
+    say "installing ${missing[*]} (about a minute)"
+    "${as_root[@]}" apt-get update -qq
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}"
+}
+
+check_rust() {
+    command -v cargo >/dev/null ||
+        fail "no cargo: install rustup (from your distribution or from its own site) and run this again"
+    cargo --version >/dev/null ||
+        fail "the toolchain named in rust-toolchain.toml is missing: 'rustup toolchain install' fetches it"
+}
+
+# ---------------------------------------------------------------- RocksDB
+
+locked_version() {
+    awk -v name="\"$1\"" '$1 == "name" { hit = ($3 == name) } hit && $1 == "version" { gsub(/"/, "", $3); print $3; exit }' \
+        Cargo.lock
+}
+
+# Hardware CRC32C; every x86-64 server since 2011 and every 64-bit ARM server has it.
+rocksdb_flags() {
+    case "$(uname -m)" in
+        x86_64) echo "-msse4.2 -mpclmul" ;;
+        aarch64) echo "-march=armv8-a+crc+crypto" ;;
+        *) echo "" ;;
+    esac
+}
+
+rocksdb_features() {
+    sed -n 's/^rocksdb = .*features = \[\(.*\)\].*/\1/p' Cargo.toml | tr -d '" ' | tr ',' '\n' |
+        grep -v '^bindgen-' | sort | paste -sd+ -
+}
+
+# Everything that decides the archive's bytes; written beside the archive as well.
+rocksdb_description() {
+    echo "librocksdb-sys $(locked_version librocksdb-sys)"
+    echo "features $(rocksdb_features)"
+    echo "headers lz4-sys $(locked_version lz4-sys), zstd-sys $(locked_version zstd-sys)"
+    echo "compiler $("${CXX:-c++}" --version | head -n 1), $("${CXX:-c++}" -dumpmachine)"
+    echo "flags -O3 $(rocksdb_flags)"
+}
+
+rocksdb_key() {
+    echo "$(locked_version librocksdb-sys)-$(rocksdb_features)-$(rocksdb_description | sha256sum | cut -c1-12)"
+}
+
+provide_rocksdb() {
+    ROCKSDB_HOME="$CACHE/rocksdb/$(rocksdb_key)"
+    if [ -s "$ROCKSDB_HOME/librocksdb.a" ]; then
+        say "RocksDB archive found: $ROCKSDB_HOME"
+        return
+    fi
+    mkdir -p "$CACHE/rocksdb"
+    # Two runs at once (two clones, say) would otherwise compile the same thing twice.
+    exec 9>"$CACHE/rocksdb/lock"
+    if ! flock -n 9; then
+        say "another setup is compiling RocksDB: waiting for it"
+        flock 9
+    fi
+    if [ ! -s "$ROCKSDB_HOME/librocksdb.a" ]; then compile_rocksdb; fi
+    exec 9>&-
+}
+
+compile_rocksdb() {
+    local work sources total started
+    work="$CACHE/rocksdb/build-$(rocksdb_key)"
+    started=$SECONDS
+    say "compiling RocksDB once (about 16 minutes on 2 cores; log: $work/build.log)"
+    mkdir -p "$work"
+    # An interrupted build starts over: librocksdb-sys' build script cannot resume, and its objects' names are
+    # reused, so that a half-written one could slip in.
+    rm -rf "$work/target"
+
+    ROCKSDB_COMPILE=1 CXXFLAGS="$(rocksdb_flags)" CARGO_TARGET_DIR="$work/target" \
+        CARGO_PROFILE_RELEASE_DEBUG=false CARGO_TERM_COLOR=never \
+        cargo build --release --locked -p librocksdb-sys >"$work/build.log" 2>&1 9>&- &
+    local build=$!
+    sources=$(cargo metadata --locked --format-version 1 2>/dev/null |
+        grep -o '"[^"]*/librocksdb-sys-[^"]*/Cargo.toml"' | head -n 1 | tr -d '"' || true)
+    total=$(grep -c . "$(dirname "${sources:-/nowhere/x}")/rocksdb_lib_sources.txt" 2>/dev/null || echo 350)
+    local shown=0 objects
+    while kill -0 "$build" 2>/dev/null; do
+        sleep 5
+        objects=$(find "$work/target" -path '*librocksdb-sys*' -name '*.o' 2>/dev/null | wc -l)
+        if [ $((SECONDS - shown)) -ge 30 ]; then
+            shown=$SECONDS
+            say "  RocksDB: $objects of about $total files, $(((SECONDS - started) / 60)) min"
+        fi
+    done
+    if ! wait "$build"; then
+        tail -n 30 "$work/build.log" >&2
+        fail "RocksDB did not compile; the whole log: $work/build.log"
+    fi
+    local archive
+    archive=$(find "$work/target" -path '*librocksdb-sys*/out/librocksdb.a' | head -n 1)
+    [ -s "$archive" ] || fail "the build left no librocksdb.a under $work/target"
+    install_archive "$archive"
+    rm -rf "$work"
+    say "RocksDB compiled in $(((SECONDS - started) / 60)) min: $ROCKSDB_HOME"
+}
+
+# The folder appears whole or not at all, so that a reader never links half an archive.
+install_archive() {
+    # LZ4 and zstd come from their own crates; a second copy inside the archive would clash when linking.
+    if nm --defined-only "$1" 2>/dev/null | grep -qE ' T (LZ4_compress_default|ZSTD_compress)$'; then
+        fail "the archive carries its own LZ4 or zstd"
+    fi
+    local fresh
+    fresh=$(mktemp -d "$CACHE/rocksdb/new.XXXXXX")
+    chmod 755 "$fresh"
+    cp "$1" "$fresh/librocksdb.a"
+    rocksdb_description >"$fresh/BUILT-FROM"
+    rm -rf "$ROCKSDB_HOME"
+    mv -T "$fresh" "$ROCKSDB_HOME"
+}
+
+# Cargo reads this file in every call, so that a plain `cargo test` works as well as `make test`.
+write_cargo_config() {
+    local text
+    text=$(
+        cat <<CONFIG
+# Written by deploy/setup.sh; not part of the sources. Run it again after an update of RocksDB or the compiler.
+[env]
+ROCKSDB_LIB_DIR = "$ROCKSDB_HOME"
+ROCKSDB_STATIC = "1"
+CONFIG
+    )
+    mkdir -p .cargo
+    if [ "$(cat .cargo/config.toml 2>/dev/null)" != "$text" ]; then
+        printf '%s\n' "$text" >.cargo/config.toml.new
+        mv .cargo/config.toml.new .cargo/config.toml
+        say "wrote .cargo/config.toml"
+    fi
+}
+
+# ---------------------------------------------------------------- cargo-deny
+
+# Unoptimised: it compiles in a third of the time, and reading one lock file is quick either way.
+provide_cargo_deny() {
+    local root="$CACHE/tools/cargo-deny-$CARGO_DENY_VERSION"
+    if [ ! -x "$root/bin/cargo-deny" ]; then
+        say "compiling cargo-deny once (about 4 minutes on 2 cores)"
+        CARGO_PROFILE_DEV_DEBUG=false CARGO_TARGET_DIR="$root.build" \
+            cargo install --quiet --locked --debug --root "$root" "cargo-deny@$CARGO_DENY_VERSION"
+        rm -rf "$root.build"
+    fi
+    say "cargo-deny found: $root/bin/cargo-deny"
+}
+
+main "$@"
