@@ -1,1 +1,3 @@
-//! placeholder
+//! Whole-system tests, the reference city, and what both are run with.
+
+pub mod city;
