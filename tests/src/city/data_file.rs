@@ -64,7 +64,8 @@ impl<'a> Renderer<'a> {
         let mut writer = csv::WriterBuilder::new().terminator(ending).from_writer(out);
         if rows.start == 0 {
             let machine_names = style == FileStyle::Csv;
-            let header = |item: &'static ItemSpec| if machine_names { item.name } else { item.label };
+            let header =
+                |item: &'static ItemSpec| if machine_names { item.name } else { item.label };
             writer.write_record(self.items.iter().map(header))?;
         }
         for index in rows {
@@ -80,15 +81,23 @@ impl<'a> Renderer<'a> {
         for index in rows {
             self.fill(index)?;
             let mut separator = "{";
-            let present = self.items.iter().zip(self.row.iter()).filter(|(_, value)| !value.is_empty());
+            let present =
+                self.items.iter().zip(self.row.iter()).filter(|(_, value)| !value.is_empty());
             for (item, value) in present {
                 write!(out, "{separator}\"{}\":", item.name)?;
                 separator = ",";
                 match item.data_type {
                     DataType::Logical => write!(out, "{}", value == "1")?,
-                    DataType::Geometry => out.write_all(value.as_bytes())?,
-                    number if number.is_number() => out.write_all(value.as_bytes())?,
-                    _ => serde_json::to_writer(&mut *out, value)?,
+                    // Their text is JSON already.
+                    DataType::Geometry
+                    | DataType::Number
+                    | DataType::Money
+                    | DataType::Integer
+                    | DataType::Double
+                    | DataType::Float => out.extend_from_slice(value.as_bytes()),
+                    DataType::Text | DataType::Memo | DataType::Date | DataType::DateTime => {
+                        serde_json::to_writer(&mut *out, value)?;
+                    }
                 }
             }
             out.extend_from_slice(b"}\n");

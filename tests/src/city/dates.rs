@@ -28,7 +28,7 @@ impl Day {
     /// Some day between two years, both included.
     pub fn between(rng: &mut super::rng::Rng, from: u16, to: u16) -> Self {
         let year = rng.between(from.into(), to.into()) as u16;
-        Self::of_year(year, rng.next())
+        Self::of_year(year, rng.draw())
     }
 
     /// The day as a calendar type.

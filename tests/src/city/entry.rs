@@ -1,10 +1,7 @@
 //! The catalogue entry of a planned resource.
 
 use anyhow::{Context, Result};
-use hutong_schema::catalogue::{
-    Binding, CatalogueEntry, Format, Item, Open, Sharing, SharingKind,
-};
-use hutong_schema::library::LibraryId;
+use hutong_schema::catalogue::{Binding, CatalogueEntry, Format, Item, Open, Sharing, SharingKind};
 use hutong_schema::row::FieldId;
 use jiff::civil::Date;
 
@@ -27,7 +24,12 @@ pub fn describe(unit: &Unit, resource: &Resource) -> Result<CatalogueEntry> {
     Ok(CatalogueEntry {
         code: resource.code.clone(),
         name: name(unit, resource, subject.name),
-        classification: if personal { "三级（含个人信息）" } else { "二级（一般数据）" }.to_owned(),
+        classification: if personal {
+            "三级（含个人信息）"
+        } else {
+            "二级（一般数据）"
+        }
+        .to_owned(),
         provider: unit.code,
         provider_name: unit.name.clone(),
         summary: subject.summary.to_owned(),
@@ -71,12 +73,7 @@ fn item(id: u16, spec: &ItemSpec) -> Item {
 
 /// Libraries have the fields of the items bound to them under the same ids.
 fn binding(template: Template, items: &[Item]) -> Option<Binding> {
-    let library = match template {
-        Template::Population => LibraryId::POPULATION,
-        Template::LegalPerson => LibraryId::LEGAL_PERSON,
-        Template::Geospatial => LibraryId::GEOSPATIAL,
-        _ => return None,
-    };
+    let library = template.library()?;
     let fields = items.iter().map(|item| (item.id, item.id)).collect();
     Some(Binding { library, fields, authority: 10 })
 }

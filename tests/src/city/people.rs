@@ -3,6 +3,9 @@
 //! Everyone belongs to one cohort (division and year of birth). Cohort sizes follow the divisions'
 //! weights and an age pyramid; within a cohort the position fixes birthday and sequence number, so
 //! that no two people share an ID and nothing has to be remembered while the file is written.
+//!
+//! IDs must pass the check, so some of them may have been given to someone; the names, addresses
+//! and telephone numbers beside them cannot have been.
 
 use anyhow::Result;
 

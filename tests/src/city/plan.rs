@@ -5,12 +5,15 @@
 
 use anyhow::{Context, Result};
 use hutong_schema::ids::{CreditCode, ResourceCode};
+use hutong_schema::library::LibraryId;
 use serde::{Deserialize, Serialize};
 
 use super::codes;
 use super::departmental::Template;
 use super::names::CITY_DIVISION;
+use super::registers::Registers;
 use super::rng::{Rng, apportion};
+use super::row::Row;
 use super::units::{Role, Seat, seats};
 
 /// Changes whenever the bytes of any generated file change; part of the cache folder's name.
@@ -211,16 +214,14 @@ impl City {
         let mut departmental_rows = apportion(totals.rows - libraries, &weights, 1).into_iter();
         let (mut entries_of, mut number) = (entries_of.into_iter(), 0);
         for (unit_index, unit) in self.units.iter_mut().enumerate() {
-            let mut library = unit.role.and_then(library_of);
+            let mut library = unit.role.and_then(|role| library_rows(role, &totals));
             for node in &mut unit.nodes {
                 for _ in 0..entries_of.next().context("a count of entries for each node")? {
                     let (template, rows) = match library.take() {
-                        Some(Template::Population) => (Template::Population, totals.people),
-                        Some(Template::Geospatial) => (Template::Geospatial, totals.features),
-                        Some(template) => (template, totals.companies),
+                        Some(bound) => bound,
                         None => {
-                            let rows = departmental_rows.next();
                             let template = Template::any_for(unit_index as u64, rng);
+                            let rows = departmental_rows.next();
                             (template, rows.context("a count of rows for each entry")?)
                         }
                     };
@@ -270,6 +271,20 @@ impl City {
     }
 }
 
+impl Resource {
+    /// The rows of its file, in order, made anew.
+    pub fn expected_rows<'a>(
+        &'a self,
+        registers: &'a Registers,
+    ) -> impl Iterator<Item = Result<Row>> + 'a {
+        (0..self.rows).map(|index| {
+            let mut row = Row::default();
+            self.template.fill(registers, self.number, index, &mut row)?;
+            Ok(row)
+        })
+    }
+}
+
 /// Shares of at least 1 around the weights, each weight varied by up to 15 %.
 fn spread(rng: &mut Rng, total: u64, weights: impl Iterator<Item = u64>) -> Vec<u64> {
     let varied: Vec<u64> = weights.map(|weight| weight * rng.between(85, 115)).collect();
@@ -287,16 +302,15 @@ fn row_weight(rng: &mut Rng) -> u64 {
     }
 }
 
-fn library_of(role: Role) -> Option<Template> {
+/// The base library that a unit provides, and its rows.
+fn library_rows(role: Role, totals: &Totals) -> Option<(Template, u64)> {
     match role {
-        Role::PublicSecurity => Some(Template::Population),
-        Role::MarketRegulation => Some(Template::LegalPerson),
-        Role::NaturalResources => Some(Template::Geospatial),
-        Role::DataAuthority
-        | Role::SocialSecurity
-        | Role::Tax
-        | Role::Planning
-        | Role::County => None,
+        Role::PublicSecurity => Some((Template::Population, totals.people)),
+        Role::MarketRegulation => Some((Template::LegalPerson, totals.companies)),
+        Role::NaturalResources => Some((Template::Geospatial, totals.features)),
+        Role::DataAuthority | Role::SocialSecurity | Role::Tax | Role::Planning | Role::County => {
+            None
+        }
     }
 }
 
@@ -317,12 +331,11 @@ fn resource(
     rows: u64,
     style: FileStyle,
 ) -> Result<Resource> {
-    let code = match template {
-        Template::Population => "101001/000001".to_owned(),
-        Template::LegalPerson => "102001/000001".to_owned(),
-        Template::Geospatial => "103001/000001".to_owned(),
+    let code = match template.library() {
+        // 类 1 basic, 项 the library.
+        Some(LibraryId(library)) => format!("1{library:02}001/000001"),
         // 类 3 departmental, 项 01, 目 the unit, 细目 the kind of rows.
-        _ => format!("301{:03}{:02}/{:06}", unit + 1, template.number(), number + 1),
+        None => format!("301{:03}{:02}/{:06}", unit + 1, template.number(), number + 1),
     };
     let suffix = if style == FileStyle::JsonLines { "jsonl" } else { "csv" };
     let file = format!("data/{}.{suffix}", code.replace('/', "-"));

@@ -59,7 +59,12 @@ impl ItemSpec {
     }
 }
 
-const fn item(name: &'static str, label: &'static str, data_type: DataType, length: u32) -> ItemSpec {
+const fn item(
+    name: &'static str,
+    label: &'static str,
+    data_type: DataType,
+    length: u32,
+) -> ItemSpec {
     ItemSpec {
         name,
         label,
@@ -87,13 +92,21 @@ const fn division() -> ItemSpec {
 pub(super) fn subject(template: Template) -> Subject {
     use UpdateCycle as Cycle;
     let (name, summary, cycle, items) = match template {
-        Template::Population => ("人口基础信息", "户籍和常住人口的基础信息。", Cycle::Daily, POPULATION),
-        Template::LegalPerson => ("法人单位基础信息", "登记在册法人单位的基础信息。", Cycle::Daily, LEGAL_PERSON),
-        Template::Geospatial => ("自然资源和空间地理基础信息", "地标、线路和地块。", Cycle::Yearly, GEOSPATIAL),
+        Template::Population => {
+            ("人口基础信息", "户籍和常住人口的基础信息。", Cycle::Daily, POPULATION)
+        }
+        Template::LegalPerson => {
+            ("法人单位基础信息", "登记在册法人单位的基础信息。", Cycle::Daily, LEGAL_PERSON)
+        }
+        Template::Geospatial => {
+            ("自然资源和空间地理基础信息", "地标、线路和地块。", Cycle::Yearly, GEOSPATIAL)
+        }
         Template::Permit => ("行政许可决定", "已作出的行政许可决定。", Cycle::Daily, PERMIT),
         Template::Vehicle => ("机动车登记", "机动车登记信息。", Cycle::Daily, VEHICLE),
         Template::Insurance => ("社会保险缴费", "个人按月缴费记录。", Cycle::Monthly, INSURANCE),
-        Template::MedicalInstitution => ("医疗机构", "医疗机构执业登记。", Cycle::Quarterly, MEDICAL),
+        Template::MedicalInstitution => {
+            ("医疗机构", "医疗机构执业登记。", Cycle::Quarterly, MEDICAL)
+        }
         Template::SchoolRoll => ("学籍", "在校学生学籍。", Cycle::Yearly, SCHOOL_ROLL),
         Template::Subsidy => ("补贴发放", "按批次发放到人的补贴。", Cycle::Monthly, SUBSIDY),
         Template::Licence => ("证照登记", "颁发给机构的证照。", Cycle::Weekly, LICENCE),
@@ -101,7 +114,9 @@ pub(super) fn subject(template: Template) -> Subject {
         Template::WaterMeter => ("水表读数", "按抄表日的水表读数。", Cycle::Monthly, WATER_METER),
         Template::BusStop => ("公交站点", "公交站点的位置和线路数。", Cycle::Quarterly, BUS_STOP),
         Template::Monitoring => ("监测数据", "监测站点的整点数据。", Cycle::RealTime, MONITORING),
-        Template::Construction => ("建设项目", "审批立项的建设项目。", Cycle::Monthly, CONSTRUCTION),
+        Template::Construction => {
+            ("建设项目", "审批立项的建设项目。", Cycle::Monthly, CONSTRUCTION)
+        }
     };
     Subject { name, summary, cycle, items }
 }
@@ -110,34 +125,31 @@ pub(super) fn subject(template: Template) -> Subject {
 
 const POPULATION: &[ItemSpec] = &[
     citizen_id().key(),
-    item("xm", "姓名", DataType::Text, 50).required().personal(),
+    item("xm", "姓名", DataType::Text, 50).means(Semantic::Name).required().personal(),
     item("xb", "性别", DataType::Text, 1).means(Semantic::Sex).personal(),
     item("mz", "民族", DataType::Text, 2).means(Semantic::Ethnicity).personal(),
-    item("csrq", "出生日期", DataType::Date, 8)
-        .means(Semantic::BirthDate)
-        .required()
-        .personal(),
+    item("csrq", "出生日期", DataType::Date, 8).means(Semantic::BirthDate).required().personal(),
     item("hjqh", "户籍行政区划", DataType::Text, 6).means(Semantic::Division).personal(),
-    item("hjdz", "户籍地址", DataType::Text, 200).sensitive(),
-    item("xzdz", "现住地址", DataType::Text, 200).sensitive(),
-    item("lxdh", "联系电话", DataType::Text, 20).sensitive(),
+    item("hjdz", "户籍地址", DataType::Text, 200).means(Semantic::Address).sensitive(),
+    item("xzdz", "现住地址", DataType::Text, 200).means(Semantic::Address).sensitive(),
+    item("lxdh", "联系电话", DataType::Text, 20).means(Semantic::Phone).sensitive(),
     item("hyzk", "婚姻状况", DataType::Text, 2).sensitive(),
 ];
 
 const LEGAL_PERSON: &[ItemSpec] = &[
     credit_code().key(),
-    item("mc", "名称", DataType::Text, 200).required(),
-    item("fddbr", "法定代表人", DataType::Text, 50).personal(),
+    item("mc", "名称", DataType::Text, 200).means(Semantic::Name).required(),
+    item("fddbr", "法定代表人", DataType::Text, 50).means(Semantic::Name).personal(),
     item("zczb", "注册资本", DataType::Money, 20),
     item("clrq", "成立日期", DataType::Date, 8),
     division(),
-    item("dz", "住所", DataType::Text, 200),
+    item("dz", "住所", DataType::Text, 200).means(Semantic::Address),
     item("zt", "登记状态", DataType::Text, 10),
 ];
 
 const GEOSPATIAL: &[ItemSpec] = &[
     item("bh", "要素编号", DataType::Text, 32).key(),
-    item("mc", "名称", DataType::Text, 200).required(),
+    item("mc", "名称", DataType::Text, 200).means(Semantic::Name).required(),
     item("lx", "要素类型", DataType::Text, 20),
     division(),
     item("geom", "几何图形", DataType::Geometry, 0).required(),

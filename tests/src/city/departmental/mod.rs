@@ -4,6 +4,7 @@ mod items;
 mod rows;
 
 use anyhow::Result;
+use hutong_schema::library::LibraryId;
 use serde::{Deserialize, Serialize};
 
 use super::registers::Registers;
@@ -70,9 +71,30 @@ impl Template {
         DEPARTMENTAL[((unit * 5 + rng.below(5)) % kinds) as usize]
     }
 
+    /// The base library that its rows are bound to, if any.
+    pub fn library(self) -> Option<LibraryId> {
+        match self {
+            Self::Population => Some(LibraryId::POPULATION),
+            Self::LegalPerson => Some(LibraryId::LEGAL_PERSON),
+            Self::Geospatial => Some(LibraryId::GEOSPATIAL),
+            Self::Permit
+            | Self::Vehicle
+            | Self::Insurance
+            | Self::MedicalInstitution
+            | Self::SchoolRoll
+            | Self::Subsidy
+            | Self::Licence
+            | Self::Penalty
+            | Self::WaterMeter
+            | Self::BusStop
+            | Self::Monitoring
+            | Self::Construction => None,
+        }
+    }
+
     /// Whether its rows are bound to a base library.
     pub fn is_library(self) -> bool {
-        matches!(self, Self::Population | Self::LegalPerson | Self::Geospatial)
+        self.library().is_some()
     }
 
     /// A number below 100, part of its resources' codes.

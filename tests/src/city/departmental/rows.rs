@@ -58,7 +58,7 @@ fn permit(d: Draft<'_>) -> Result<()> {
     let granted = Day::between(d.rng, 2018, 2026);
     d.row.put(format_args!("示许字〔{}〕{:04}-{:05}", granted.year(), d.number, d.index + 1));
     names::company(d.row, d.rng);
-    d.row.put_str(d.registers.companies.code(d.rng.next())?.as_str());
+    d.row.put_str(d.registers.companies.code(d.rng.draw())?.as_str());
     d.row.put(granted);
     let until = Day::between(d.rng, granted.year().min(2025) + 1, 2026);
     d.row.put_if(d.rng.chance(70), until);
@@ -73,7 +73,7 @@ fn vehicle(d: Draft<'_>) -> Result<()> {
     // Real plates have one letter after the province; SL (示例) is none of theirs.
     d.row.put(format_args!("辽SL{:04}{:05}", d.number, d.index + 1));
     names::person(d.row, d.rng);
-    d.row.put_str(d.registers.people.person(d.rng.next()).id()?.as_str());
+    d.row.put_str(d.registers.people.person(d.rng.draw()).id()?.as_str());
     d.row.put(Day::between(d.rng, 2005, 2026));
     d.row.put(d.rng.between(800, 18_000));
     d.row.put_if(d.rng.chance(90), decimal(d.rng.between(8, 60), 1));
@@ -90,7 +90,7 @@ fn insurance(d: Draft<'_>) -> Result<()> {
     d.row.put(base);
     d.row.put(decimal(base * 8, 2));
     d.row.put_str("0.08");
-    let paid = Day::between(d.rng, 2019, 2026).at(d.rng.next());
+    let paid = Day::between(d.rng, 2019, 2026).at(d.rng.draw());
     d.row.put_if(d.rng.chance(92), paid);
     Ok(())
 }
@@ -99,7 +99,7 @@ fn medical_institution(d: Draft<'_>) -> Result<()> {
     d.row.put(format_args!("SLYL{:04}{:05}", d.number, d.index + 1));
     let suffix = d.rng.pick(&["医院", "卫生院", "诊所", "门诊部"]);
     names::place(d.row, d.rng, suffix);
-    d.row.put_str(d.registers.companies.code(d.rng.next())?.as_str());
+    d.row.put_str(d.registers.companies.code(d.rng.draw())?.as_str());
     names::person(d.row, d.rng);
     d.row.put_if(d.rng.chance(80), d.rng.below(1_200));
     d.row.put(decimal(d.rng.between(123_500_000, 125_200_000), 6));
@@ -129,7 +129,7 @@ fn subsidy(d: Draft<'_>) -> Result<()> {
     d.row.put(format_args!("{}-{batch:02}", 2020 + d.number % 6));
     names::person(d.row, d.rng);
     d.row.put(decimal(d.rng.between(5_000, 300_000), 2));
-    d.row.put(Day::between(d.rng, 2020, 2026).at(d.rng.next()));
+    d.row.put(Day::between(d.rng, 2020, 2026).at(d.rng.draw()));
     remark(d.row, d.rng);
     Ok(())
 }
@@ -138,7 +138,7 @@ fn licence(d: Draft<'_>) -> Result<()> {
     let issued = Day::between(d.rng, 2010, 2025);
     d.row.put(format_args!("SLZZ-{}-{:04}-{:05}", issued.year(), d.number, d.index + 1));
     names::company(d.row, d.rng);
-    d.row.put_str(codes::organisation(d.rng.next())?.as_str());
+    d.row.put_str(codes::organisation(d.rng.draw())?.as_str());
     d.row.put(issued);
     let until = Day::between(d.rng, issued.year() + 1, 2026);
     d.row.put_if(d.rng.chance(75), until);
@@ -150,9 +150,9 @@ fn penalty(d: Draft<'_>) -> Result<()> {
     let decided = Day::between(d.rng, 2017, 2026);
     d.row.put(format_args!("示罚字〔{}〕{:04}-{:05}", decided.year(), d.number, d.index + 1));
     names::company(d.row, d.rng);
-    d.row.put_str(d.registers.companies.code(d.rng.next())?.as_str());
+    d.row.put_str(d.registers.companies.code(d.rng.draw())?.as_str());
     d.row.put_if(d.rng.chance(88), decimal(d.rng.between(100, 200_000) * 100, 2));
-    d.row.put(decided.at(d.rng.next()));
+    d.row.put(decided.at(d.rng.draw()));
     // Quotes and commas are in the text on purpose: a CSV reader has to cope with them.
     let facts = ["未按规定公示\"示例\"信息", "超范围经营，情节轻微", "逾期未报送年度报告,已改正"];
     d.row.put_str(d.rng.pick(&facts));
@@ -198,7 +198,7 @@ fn construction(d: Draft<'_>) -> Result<()> {
     d.row.put(format_args!("{}-2112-SL-{:04}-{:05}", started.year(), d.number, d.index + 1));
     let suffix = d.rng.pick(&["道路改造项目", "住宅小区", "标准厂房", "污水管网工程"]);
     names::place(d.row, d.rng, suffix);
-    d.row.put_str(d.registers.companies.code(d.rng.next())?.as_str());
+    d.row.put_str(d.registers.companies.code(d.rng.draw())?.as_str());
     d.row.put(decimal(d.rng.between(10, 80_000) * 1_000_000, 2));
     d.row.put_if(d.rng.chance(80), decimal(d.rng.between(50_000, 30_000_000), 2));
     d.row.put_if(d.rng.chance(85), started);
