@@ -1,0 +1,81 @@
+//! Departments and nodes.
+
+use hutong_schema::ids::{CreditCode, NodeName};
+
+use super::commands::{Decision, Denied, Outcome, Problem, Problems};
+use crate::{log::event::Event, views::registry::Registry};
+
+pub(super) fn register(
+    registry: &Registry,
+    department: CreditCode,
+    name: &str,
+) -> Result<Decision, Denied> {
+    let mut problems = Problems::default();
+    problems.words(department, "name", name);
+    problems.into_result()?;
+    let events = registration(registry, department, Some(name)).into_iter().collect();
+    Ok(Decision { events, outcome: Outcome::Done })
+}
+
+pub(super) fn enrol(
+    registry: &Registry,
+    department: CreditCode,
+    department_name: Option<&str>,
+    name: &NodeName,
+    certificate_serial: &str,
+) -> Result<Decision, Denied> {
+    let mut problems = Problems::default();
+    if let Some(department_name) = department_name {
+        problems.words(department, "name", department_name);
+    }
+    problems.words(name, "certificate_serial", certificate_serial);
+    problems.into_result()?;
+
+    let mut events = Vec::new();
+    // A known department keeps its name: a token sheet is no place to rename one.
+    if registry.department(department).is_none() {
+        events.extend(registration(registry, department, department_name));
+    }
+    let known = registry.node_named(department, name);
+    let number = known.map_or_else(|| registry.next_node(), |node| node.number);
+    let same = known.is_some_and(|node| {
+        node.retired.is_none() && node.certificate_serial == certificate_serial
+    });
+    if !same {
+        events.push(Event::NodeEnrolled {
+            node: number,
+            department,
+            name: name.clone(),
+            certificate_serial: certificate_serial.to_owned(),
+        });
+    }
+    Ok(Decision { events, outcome: Outcome::Node(number) })
+}
+
+pub(super) fn retire(
+    registry: &Registry,
+    department: CreditCode,
+    name: &NodeName,
+    reason: &str,
+) -> Result<Decision, Denied> {
+    let mut problems = Problems::default();
+    problems.words(name, "reason", reason);
+    problems.into_result()?;
+    let Some(node) = registry.node_named(department, name) else {
+        let problem = Problem::new("node", "name", "a node that is enrolled", format!("{department}/{name}"));
+        return Err(Denied::Problems(vec![problem]));
+    };
+    let events = match node.retired {
+        Some(_) => vec![],
+        None => vec![Event::NodeRetired { node: node.number, reason: reason.to_owned() }],
+    };
+    Ok(Decision { events, outcome: Outcome::Node(node.number) })
+}
+
+/// The event that makes the registry say this name; none when it says so already.
+fn registration(registry: &Registry, department: CreditCode, name: Option<&str>) -> Option<Event> {
+    let name = name.unwrap_or(department.as_str());
+    let known = registry.department(department);
+    let so = known.is_some_and(|department| department.name == name);
+    (!so).then(|| Event::DepartmentRegistered { department, name: name.to_owned() })
+}
