@@ -36,18 +36,20 @@ mod time;
 
 pub use reason::RejectReason;
 
-/// The canonical bytes of a source's text; `None` if there is no value (an empty text; for all
-/// types but C and M also one of blanks). Borrows when the text is canonical already.
+/// The canonical bytes of a source's text; `None` if there is no value (an empty text, or one of
+/// blanks where blanks are no value). Borrows when the text is canonical already.
 ///
-/// Normalised on the way: blanks around everything but C and M; numbers (`+5`, `05`, `5.0`, `1e3`);
-/// dates (`2020-1-31`, `2020/01/31`, `2020年1月31日`; for T also 14 digits, a `T` between date and
-/// time, missing seconds and a missing time, which is midnight); logical values (`true`, `是`, `Y` …);
-/// identifiers (case, hyphen); one-digit codes of ethnicity. A third ordinate of a geometry is dropped.
+/// C and M stay as they are, apart from identifiers with check digits (case, hyphen) and one-digit
+/// codes of ethnicity. Around everything else blanks are dropped, and these are normalised: numbers
+/// (`+5`, `05`, `5.0`, `1e3`); dates (`2020-1-31`, `2020/01/31`, `2020年1月31日`, and for D a time of
+/// midnight); times (14 digits, a `T` before the time, missing seconds, and a missing time, which
+/// is midnight); logical values (`true`, `是`, `Y` …). A third ordinate of a geometry is dropped.
 pub fn canonicalise<'a>(item: &Item, raw: &'a str) -> Result<Option<Cow<'a, [u8]>>, RejectReason> {
-    let raw = match (item.data_type, item.semantic) {
-        (DataType::Text | DataType::Memo, None | Some(Semantic::Name | Semantic::Address)) => raw,
-        _ => raw.trim_ascii(),
-    };
+    let raw = if is_free_text(item) { raw } else { raw.trim_ascii() };
+    // Before any work: the text may be a broken file's rest. Geometry has its own bound.
+    if item.data_type != DataType::Geometry && raw.len() > FIELD_BYTES_MAX {
+        return Err(RejectReason::FieldTooLong);
+    }
     if raw.is_empty() {
         return Ok(None);
     }
@@ -124,6 +126,20 @@ pub fn check_key(keys: &[&Item], key: &[u8]) -> Result<(), (FieldId, RejectReaso
         Some(_) => Err((first, RejectReason::ControlCharacter)),
         None => Ok(()),
     }
+}
+
+/// Text in which blanks may mean something. An identifier with a check digit holds none.
+fn is_free_text(item: &Item) -> bool {
+    matches!(item.data_type, DataType::Text | DataType::Memo)
+        && !matches!(
+            item.semantic,
+            Some(
+                Semantic::CitizenId
+                    | Semantic::CreditCode
+                    | Semantic::OrganisationCode
+                    | Semantic::LicenceId
+            )
+        )
 }
 
 fn canonical_text<'a>(item: &Item, raw: &'a str) -> Result<Cow<'a, [u8]>, RejectReason> {

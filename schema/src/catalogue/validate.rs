@@ -142,6 +142,9 @@ fn sharing(entry: &CatalogueEntry, list: &mut List) {
             }
         }
         SharingKind::Refused => {
+            if sharing.condition.trim().is_empty() {
+                list.add("sharing.condition", "the reason of the refusal (不予共享)", "nothing");
+            }
             if sharing.basis.trim().is_empty() {
                 list.add(
                     "sharing.basis",

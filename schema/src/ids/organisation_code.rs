@@ -122,17 +122,21 @@ mod tests {
         }
 
         #[test]
-        fn substitutions_are_caught_where_the_modulus_can_see_them(body in "[0-9A-Z]{8}", at in 0usize..LEN, byte in any::<u8>()) {
+        fn substitutions_are_caught_where_the_modulus_can_see_them(body in "[0-9A-Z]{8}") {
             let body: [u8; 8] = body.as_bytes().try_into().expect("eight");
             let code = OrganisationCode::from_body(&body).expect("in the alphabet");
-            let mut changed = *code.as_bytes();
-            prop_assume!(changed[at] != byte);
-            let unseen = at < 8 && match (base36(changed[at]), base36(byte)) {
-                (Some(old), Some(new)) => old % 11 == new % 11,
-                _ => false,
-            };
-            changed[at] = byte;
-            prop_assert_eq!(is_valid(&changed).is_ok(), unseen);
+            for at in 0..LEN {
+                let old = code.as_bytes()[at];
+                for byte in (0..=u8::MAX).filter(|byte| *byte != old) {
+                    let same_remainder = match (base36(old), base36(byte)) {
+                        (Some(old), Some(new)) => old % 11 == new % 11,
+                        _ => false,
+                    };
+                    let mut changed = *code.as_bytes();
+                    changed[at] = byte;
+                    prop_assert_eq!(is_valid(&changed).is_ok(), at < 8 && same_remainder);
+                }
+            }
         }
 
         #[test]
