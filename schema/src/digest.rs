@@ -261,5 +261,5 @@ mod tests {
         assert_ne!(digest, Digest::empty());
     }
 
-    const FROZEN: &str = "?";
+    const FROZEN: &str = "ba6379b9b8a49b6d";
 }

@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// Asks for one row.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Lookup {
     /// Where to look.
     pub target: Target,
@@ -22,7 +22,7 @@ pub struct Lookup {
 }
 
 /// How rows are found.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum LookupBy {
     /// The whole key.
     Key(Key),

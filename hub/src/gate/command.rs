@@ -1,0 +1,71 @@
+//! Commands of a node: catalogue and grants.
+
+use hutong_certs::stream::FrameWriter;
+use hutong_schema::{
+    catalogue::CatalogueEntry,
+    ids::ResourceCode,
+    wire::v1::{
+        Json, RefusalCode, Refused,
+        command::{CatalogueApplied, CatalogueApply, CatalogueList, CataloguePage, GrantPage},
+    },
+};
+
+use super::session::{Peer, StreamFailure};
+use crate::govern::{Command, Outcome};
+
+/// Entries in one page: the largest entry known has some 100 items, 20 KiB.
+const PAGE: usize = 40;
+
+/// Most entries in one command.
+const APPLY_MAX: usize = 500;
+
+/// Registers or changes entries of the node's own department.
+pub(super) async fn catalogue_apply(
+    peer: &Peer,
+    apply: &CatalogueApply,
+    writer: &mut FrameWriter,
+) -> Result<(), StreamFailure> {
+    let entries: Vec<CatalogueEntry> = apply
+        .entries
+        .read()
+        .map_err(|error| Refused::new(RefusalCode::Catalogue, format!("the entries cannot be read: {error}")))?;
+    if entries.len() > APPLY_MAX {
+        let detail = format!("{} entries at once, at most {APPLY_MAX} are taken", entries.len());
+        return Err(Refused::new(RefusalCode::Catalogue, detail).into());
+    }
+    let department = peer.department.clone();
+    let outcome = peer.rooms.governor.command(Command::PublishEntries { department, entries }).await?;
+    let Outcome::EntriesPublished { changed, unchanged, warnings } = outcome else {
+        return Err(Refused::new(RefusalCode::Internal, "the command had another outcome").into());
+    };
+    writer.send(&CatalogueApplied { changed, unchanged, warnings }).await?;
+    Ok(())
+}
+
+/// Lists entries page by page in the order of codes.
+pub(super) async fn catalogue_list(
+    peer: &Peer,
+    list: &CatalogueList,
+    writer: &mut FrameWriter,
+) -> Result<(), StreamFailure> {
+    let own = list.own.then_some(&peer.department);
+    let entries = peer.rooms.registry.entries_after(list.after.as_ref(), own, PAGE + 1);
+    let more = entries.len() > PAGE;
+    let page: Vec<&CatalogueEntry> = entries.iter().take(PAGE).map(|entry| &**entry).collect();
+    let next: Option<ResourceCode> = page.last().filter(|_| more).map(|entry| entry.code.clone());
+    let entries = Json::of(&page).map_err(unwritable)?;
+    writer.send(&CataloguePage { entries, next }).await?;
+    Ok(())
+}
+
+/// Lists the grants in force for the node's department.
+pub(super) async fn grant_list(peer: &Peer, writer: &mut FrameWriter) -> Result<(), StreamFailure> {
+    let views = peer.rooms.router.grants_of(&peer.department);
+    let grants = Json::of(&views).map_err(unwritable)?;
+    writer.send(&GrantPage { grants }).await?;
+    Ok(())
+}
+
+fn unwritable(error: serde_json::Error) -> Refused {
+    Refused::new(RefusalCode::Internal, format!("the answer has no JSON form: {error}"))
+}

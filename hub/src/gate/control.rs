@@ -1,0 +1,141 @@
+//! The control stream: heartbeats one way, the hub's questions the other.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use hutong_certs::stream::{FrameReader, FrameWriter, StreamError};
+use hutong_schema::{
+    limits::CONTROL_FRAME_BYTES_MAX,
+    wire::{
+        frame::{self, Message},
+        v1::control::{
+            DigestAnswer, DigestAsk, DigestFound, Goodbye, GrantsChanged, Heartbeat,
+            HeartbeatReply, Republish,
+        },
+    },
+};
+use tokio::sync::oneshot;
+
+use super::session::Peer;
+use crate::nodes::{Request, Visit};
+
+/// The hub's end of a control stream.
+pub(super) struct Control {
+    reader: FrameReader,
+    writer: FrameWriter,
+    visit: Visit,
+    asked: HashMap<u64, oneshot::Sender<DigestFound>>,
+    next_ask: u64,
+}
+
+/// Something to do on the control stream.
+pub(super) enum Due {
+    /// A frame from the node.
+    Message(Bytes),
+    /// A request of the hub.
+    Request(Request),
+}
+
+/// Why the control stream, and with it the connection, ends.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ControlEnd {
+    /// The node said goodbye.
+    #[error("goodbye: {0}")]
+    Goodbye(String),
+    /// The node finished its control stream.
+    #[error("the node finished its control stream")]
+    Finished,
+    /// The hub closes it.
+    #[error("{0}")]
+    Closed(String),
+    /// A message that has no place here.
+    #[error("a message of kind {0:#04x} has no place on the control stream")]
+    Unexpected(u8),
+    /// The stream broke.
+    #[error(transparent)]
+    Broken(#[from] StreamError),
+}
+
+impl From<frame::FrameError> for ControlEnd {
+    fn from(error: frame::FrameError) -> Self {
+        Self::Broken(error.into())
+    }
+}
+
+impl Control {
+    pub(super) fn new(reader: FrameReader, writer: FrameWriter, visit: Visit) -> Self {
+        Self { reader, writer, visit, asked: HashMap::new(), next_ask: 1 }
+    }
+
+    /// Waits for the next thing to do. Safe to drop while it waits; what it returns must be handled.
+    pub(super) async fn next(&mut self) -> Result<Due, ControlEnd> {
+        tokio::select! {
+            content = self.reader.next(CONTROL_FRAME_BYTES_MAX) => {
+                Ok(Due::Message(content?.ok_or(ControlEnd::Finished)?))
+            }
+            request = self.visit.request() => Ok(Due::Request(request)),
+        }
+    }
+
+    /// Handles it. Not to be dropped half-way: a frame may be half written.
+    pub(super) async fn handle(&mut self, peer: &Peer, due: Due) -> Result<(), ControlEnd> {
+        match due {
+            Due::Message(content) => self.message(peer, &content).await,
+            Due::Request(request) => self.ask(request).await,
+        }
+    }
+
+    /// Tells the node why the hub leaves.
+    pub(super) async fn goodbye(&mut self, reason: &str) {
+        // A peer that is gone needs no goodbye.
+        let _ = self.writer.send(&Goodbye { reason: reason.to_owned() }).await;
+    }
+
+    async fn message(&mut self, peer: &Peer, content: &[u8]) -> Result<(), ControlEnd> {
+        let (kind, _) = frame::split(content)?;
+        match kind {
+            Heartbeat::KIND => {
+                let heartbeat: Heartbeat = frame::expect(content)?;
+                let now = crate::clock::now_ms();
+                tracing::debug!(node = peer.name, queued = heartbeat.queued_batches, "heartbeat");
+                self.visit.heartbeat(now, heartbeat);
+                self.writer.send(&HeartbeatReply { hub_time_ms: now }).await?;
+                Ok(())
+            }
+            DigestAnswer::KIND => {
+                let answer: DigestAnswer = frame::expect(content)?;
+                if let Some(asker) = self.asked.remove(&answer.ask) {
+                    // The asker may have given up waiting.
+                    let _ = asker.send(answer.found);
+                }
+                Ok(())
+            }
+            Goodbye::KIND => {
+                let goodbye: Goodbye = frame::expect(content)?;
+                Err(ControlEnd::Goodbye(goodbye.reason.chars().take(200).collect()))
+            }
+            other => Err(ControlEnd::Unexpected(other)),
+        }
+    }
+
+    async fn ask(&mut self, request: Request) -> Result<(), ControlEnd> {
+        match request {
+            Request::Digest { subject, depth, answer } => {
+                self.asked.retain(|_, asker| !asker.is_closed());
+                let ask = self.next_ask;
+                self.next_ask += 1;
+                self.asked.insert(ask, answer);
+                self.writer.send(&DigestAsk { ask, subject, depth }).await?;
+            }
+            Request::Republish { resource, keys } => {
+                self.writer.send(&Republish { resource, keys }).await?;
+            }
+            Request::GrantsChanged => self.writer.send(&GrantsChanged {}).await?,
+            Request::Close { reason } => {
+                self.goodbye(&reason).await;
+                return Err(ControlEnd::Closed(reason));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,76 @@
+//! A subscribe stream: snapshot and tail out, credit and reports in.
+
+use hutong_certs::stream::{FrameReader, FrameWriter};
+use hutong_schema::{
+    limits::CONTROL_FRAME_BYTES_MAX,
+    wire::{
+        frame::{self, Message},
+        v1::{
+            RefusalCode, Refused,
+            subscribe::{CheckpointReport, Credit, SubscribeOpen, Withdrawn},
+        },
+    },
+};
+
+use super::session::{Peer, StreamFailure};
+use crate::routes::{Delivery, Parcel};
+
+/// Serves a subscription until the grant ends, the node goes, or the hub drains.
+pub(super) async fn serve(
+    peer: &Peer,
+    open: SubscribeOpen,
+    reader: &mut FrameReader,
+    writer: &mut FrameWriter,
+) -> Result<(), StreamFailure> {
+    let (ready, mut delivery) = peer.rooms.router.attach(peer.node, &peer.department, &open)?;
+    writer.send(&ready).await?;
+    let mut credit = open.credit_bytes;
+    loop {
+        // Everything raced here may be dropped while it waits: a delivery advances only in the
+        // same step in which it hands out a parcel.
+        let parcel = tokio::select! {
+            content = reader.next(CONTROL_FRAME_BYTES_MAX) => {
+                let Some(content) = content? else { return Ok(()) };
+                credit = credit.saturating_add(heed(&mut delivery, &content)?);
+                continue;
+            }
+            parcel = delivery.next(), if credit > 0 => parcel?,
+            () = peer.cancel.cancelled() => return Ok(()),
+        };
+        credit = credit.saturating_sub(parcel.payload_bytes());
+        match &parcel {
+            Parcel::Chunk(chunk) => writer.send(&chunk.message()).await?,
+            Parcel::End(end) => writer.send(end).await?,
+            Parcel::Tail(tail) => writer.send(&tail.message()).await?,
+            Parcel::Mark(mark) => writer.send(mark).await?,
+            Parcel::Repair(repair) => writer.send(&repair.message()).await?,
+            Parcel::Withdrawn(reason) => {
+                writer.send(&Withdrawn { reason: reason.clone() }).await?;
+                writer.finish();
+                writer.delivered().await;
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Heeds what the receiver says; returns the credit it gave.
+fn heed(delivery: &mut Delivery, content: &[u8]) -> Result<u64, StreamFailure> {
+    match frame::split(content)?.0 {
+        Credit::KIND => {
+            let credit: Credit = frame::expect(content)?;
+            if let Some(cursor) = credit.cursor {
+                delivery.durable(cursor);
+            }
+            Ok(credit.bytes)
+        }
+        CheckpointReport::KIND => {
+            delivery.report(frame::expect(content)?);
+            Ok(0)
+        }
+        other => {
+            let detail = format!("a message of kind {other:#04x} has no place on a subscribe stream");
+            Err(Refused::new(RefusalCode::Protocol, detail).into())
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! The greeting: who is this, do we know it, do we speak a common version.
+
+use hutong_certs::stream::{FrameReader, FrameWriter, StreamError};
+use hutong_schema::{
+    ids::CreditCode,
+    limits::CONTROL_FRAME_BYTES_MAX,
+    wire::{
+        frame,
+        v1::{
+            RefusalCode, Refused,
+            control::{Hello, Welcome},
+        },
+        version::{self, Version},
+    },
+};
+
+use super::{GateLimits, Rooms};
+use crate::{
+    nodes::{Arrival, Visit},
+    numbers::NodeNo,
+};
+
+/// Our name in the greeting.
+pub(super) const SOFTWARE: &str = concat!("hutong-hub/", env!("CARGO_PKG_VERSION"));
+
+/// A node that was let in.
+pub(super) struct Guest {
+    pub(super) node: NodeNo,
+    pub(super) department: CreditCode,
+    /// Name for logs: department and node.
+    pub(super) name: String,
+    pub(super) visit: Visit,
+    pub(super) version: Version,
+    pub(super) reader: FrameReader,
+    pub(super) writer: FrameWriter,
+}
+
+/// Why a connection goes no further.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NotGreeted {
+    /// The peer was told why.
+    #[error("{0}")]
+    Refused(Refused),
+    /// The connection broke.
+    #[error("the connection broke during the greeting")]
+    Broken(#[from] StreamError),
+    /// The peer did not open its control stream.
+    #[error("no control stream came")]
+    Silent(#[from] quinn::ConnectionError),
+}
+
+/// Greets the peer on the first stream it opens.
+pub(super) async fn greet(
+    connection: &quinn::Connection,
+    rooms: &Rooms,
+    limits: &GateLimits,
+    now_ms: i64,
+) -> Result<Guest, NotGreeted> {
+    let (send, receive) = connection.accept_bi().await?;
+    let (mut reader, mut writer) = (FrameReader::new(receive), FrameWriter::new(send));
+    let content = reader.due(CONTROL_FRAME_BYTES_MAX).await?;
+    let hello: Hello = frame::expect(&content).map_err(StreamError::from)?;
+    match admit(connection, rooms, &hello, now_ms) {
+        Ok((node, department, name, visit, version)) => {
+            let welcome = Welcome {
+                version: version.number(),
+                software: SOFTWARE.to_owned(),
+                hub_time_ms: now_ms,
+                exchange: rooms.exchange.to_string(),
+                incarnation: rooms.incarnation,
+                heartbeat_ms: u32::try_from(limits.heartbeat_seconds * 1_000).unwrap_or(u32::MAX),
+            };
+            writer.send(&welcome).await?;
+            Ok(Guest { node, department, name, visit, version, reader, writer })
+        }
+        Err(refused) => {
+            writer.send(&refused).await?;
+            writer.finish();
+            writer.delivered().await;
+            Err(NotGreeted::Refused(refused))
+        }
+    }
+}
+
+type Admitted = (NodeNo, CreditCode, String, Visit, Version);
+
+fn admit(
+    connection: &quinn::Connection,
+    rooms: &Rooms,
+    hello: &Hello,
+    now_ms: i64,
+) -> Result<Admitted, Refused> {
+    let version = version::negotiate(hello.min, hello.max)
+        .map_err(|error| Refused::new(RefusalCode::Version, error.to_string()))?;
+    let identity = hutong_certs::tls::require_identity(connection, &rooms.exchange)
+        .map_err(|error| Refused::new(RefusalCode::Identity, error.to_string()))?;
+    let name = format!("{}/{}", identity.department, identity.node);
+    let node = rooms.registry.node(&identity.department, &identity.node).ok_or_else(|| {
+        let detail = format!("node {name} is not registered; ask the hub's operator for a join token");
+        Refused::new(RefusalCode::UnknownNode, detail)
+    })?;
+    let arrival = Arrival {
+        department: identity.department.clone(),
+        instance: hello.instance,
+        software: hello.software.chars().take(128).collect(),
+        address: connection.remote_address(),
+        since_ms: now_ms,
+        clock_skew_ms: hello.clock_ms.saturating_sub(now_ms),
+    };
+    let visit = rooms.nodes.arrive(node, arrival).map_err(|elsewhere| {
+        let detail = format!(
+            "{name}: {elsewhere}. One of the two machines is a copy: stop it, or enrol it under a name of its own"
+        );
+        Refused::new(RefusalCode::Elsewhere, detail)
+    })?;
+    Ok((node, identity.department, name, visit, version))
+}

@@ -1,0 +1,271 @@
+//! Who is connected: presence, heartbeats, and the questions the hub puts to its nodes.
+
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use hutong_schema::{
+    ids::{CreditCode, ResourceCode},
+    wire::v1::control::{Depth, DigestFound, Heartbeat, Key, Subject},
+};
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::numbers::NodeNo;
+
+/// Requests waiting for one node. When full, the asker is told that the node does not keep up.
+const REQUESTS_MAX: usize = 64;
+
+/// How long a node may take for an answer: a digest over millions of rows takes seconds.
+const ANSWER_WITHIN: Duration = Duration::from_secs(60);
+
+/// The register of connected nodes; a cheap handle.
+#[derive(Clone, Debug, Default)]
+pub struct Nodes {
+    connected: Arc<Mutex<HashMap<NodeNo, Connected>>>,
+    visits: Arc<AtomicU64>,
+}
+
+/// Facts of a connection, for the operator.
+#[derive(Clone, Debug)]
+pub struct Arrival {
+    /// The node's department.
+    pub department: CreditCode,
+    /// Random number of its installation.
+    pub instance: [u8; 16],
+    /// Its software.
+    pub software: String,
+    /// Where it connects from.
+    pub address: SocketAddr,
+    /// When, milliseconds since 1970 UTC.
+    pub since_ms: i64,
+    /// Its clock minus ours, milliseconds.
+    pub clock_skew_ms: i64,
+}
+
+/// A connected node as the operator sees it.
+#[derive(Clone, Debug)]
+pub struct Presence {
+    /// The connection's facts.
+    pub arrival: Arrival,
+    /// Last heartbeat and when it came, milliseconds since 1970 UTC.
+    pub heartbeat: Option<(i64, Heartbeat)>,
+}
+
+/// Something for a node's control stream.
+#[derive(Debug)]
+pub enum Request {
+    /// Ask for a digest.
+    Digest {
+        /// Of what.
+        subject: Subject,
+        /// How deep.
+        depth: Depth,
+        /// Where the answer goes.
+        answer: oneshot::Sender<DigestFound>,
+    },
+    /// Send keys again.
+    Republish {
+        /// The resource.
+        resource: ResourceCode,
+        /// The keys.
+        keys: Vec<Key>,
+    },
+    /// The department's grants changed.
+    GrantsChanged,
+    /// Close the connection.
+    Close {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Why a question to a node has no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoAnswer {
+    /// It is not connected.
+    #[error("the node is not connected")]
+    Away,
+    /// Too many questions wait for it already.
+    #[error("the node does not keep up with the questions put to it")]
+    Busy,
+    /// It went away or did not answer in time.
+    #[error("the node did not answer within {} s", ANSWER_WITHIN.as_secs())]
+    Silent,
+}
+
+/// The identity is connected from another installation.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("this identity is connected from {address} with another installation's state")]
+pub struct Elsewhere {
+    /// The other machine's address.
+    pub address: SocketAddr,
+}
+
+#[derive(Debug)]
+struct Connected {
+    visit: u64,
+    presence: Presence,
+    requests: mpsc::Sender<Request>,
+}
+
+/// A node's stay; when dropped, the node is away.
+#[derive(Debug)]
+pub struct Visit {
+    nodes: Nodes,
+    node: NodeNo,
+    visit: u64,
+    requests: mpsc::Receiver<Request>,
+}
+
+impl Nodes {
+    /// Nobody is connected.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A node arrives. The same installation may replace its own older connection, which it may
+    /// have lost without our noticing.
+    ///
+    /// # Errors
+    /// When the identity is connected from another installation: one of them is a copy.
+    pub fn arrive(&self, node: NodeNo, arrival: Arrival) -> Result<Visit, Elsewhere> {
+        let mut connected = self.connected.lock();
+        if let Some(other) = connected.get(&node) {
+            if other.presence.arrival.instance != arrival.instance {
+                return Err(Elsewhere { address: other.presence.arrival.address });
+            }
+            let reason = "replaced by a newer connection of the same node".to_owned();
+            // A full queue means the old connection is stuck; it ends by its idle timeout.
+            let _ = other.requests.try_send(Request::Close { reason });
+        }
+        let visit = self.visits.fetch_add(1, Ordering::Relaxed);
+        let (requests, receiver) = mpsc::channel(REQUESTS_MAX);
+        let presence = Presence { arrival, heartbeat: None };
+        connected.insert(node, Connected { visit, presence, requests });
+        Ok(Visit { nodes: self.clone(), node, visit, requests: receiver })
+    }
+
+    /// How many nodes are connected.
+    pub fn count(&self) -> usize {
+        self.connected.lock().len()
+    }
+
+    /// A node's presence.
+    pub fn presence(&self, node: NodeNo) -> Option<Presence> {
+        self.connected.lock().get(&node).map(|connected| connected.presence.clone())
+    }
+
+    /// Asks a node for a digest.
+    ///
+    /// # Errors
+    /// When it is away, overwhelmed, or silent.
+    pub async fn digest(
+        &self,
+        node: NodeNo,
+        subject: Subject,
+        depth: Depth,
+    ) -> Result<DigestFound, NoAnswer> {
+        let (answer, found) = oneshot::channel();
+        self.request(node, Request::Digest { subject, depth, answer })?;
+        match tokio::time::timeout(ANSWER_WITHIN, found).await {
+            Ok(Ok(found)) => Ok(found),
+            Ok(Err(_)) | Err(_) => Err(NoAnswer::Silent),
+        }
+    }
+
+    /// Asks a node to send keys again.
+    ///
+    /// # Errors
+    /// When it is away or overwhelmed.
+    pub fn republish(
+        &self,
+        node: NodeNo,
+        resource: ResourceCode,
+        keys: Vec<Key>,
+    ) -> Result<(), NoAnswer> {
+        self.request(node, Request::Republish { resource, keys })
+    }
+
+    /// Tells every connected node of a department that its grants changed. A node that does not
+    /// keep up learns it at its next connection.
+    pub fn grants_changed(&self, department: &CreditCode) {
+        for connected in self.connected.lock().values() {
+            if connected.presence.arrival.department == *department {
+                let _ = connected.requests.try_send(Request::GrantsChanged);
+            }
+        }
+    }
+
+    fn request(&self, node: NodeNo, request: Request) -> Result<(), NoAnswer> {
+        let connected = self.connected.lock();
+        let connected = connected.get(&node).ok_or(NoAnswer::Away)?;
+        connected.requests.try_send(request).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => NoAnswer::Busy,
+            mpsc::error::TrySendError::Closed(_) => NoAnswer::Away,
+        })
+    }
+}
+
+impl Visit {
+    /// The next request for this node; waits for ever when there is none.
+    pub async fn request(&mut self) -> Request {
+        match self.requests.recv().await {
+            Some(request) => request,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Keeps a heartbeat for the operator.
+    pub fn heartbeat(&self, now_ms: i64, heartbeat: Heartbeat) {
+        if let Some(connected) = self.nodes.connected.lock().get_mut(&self.node)
+            && connected.visit == self.visit
+        {
+            connected.presence.heartbeat = Some((now_ms, heartbeat));
+        }
+    }
+}
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        let mut connected = self.nodes.connected.lock();
+        if connected.get(&self.node).is_some_and(|current| current.visit == self.visit) {
+            connected.remove(&self.node);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn arrival(instance: u8) -> Arrival {
+        Arrival {
+            department: "11100000000013338W".parse().unwrap(),
+            instance: [instance; 16],
+            software: "test".into(),
+            address: ([127, 0, 0, 1], 1).into(),
+            since_ms: 0,
+            clock_skew_ms: 0,
+        }
+    }
+
+    #[test]
+    fn a_copy_of_a_connected_node_is_refused_but_its_own_return_is_not() {
+        let nodes = Nodes::new();
+        let first = nodes.arrive(NodeNo(1), arrival(1)).unwrap();
+        assert!(nodes.arrive(NodeNo(1), arrival(2)).is_err());
+        let second = nodes.arrive(NodeNo(1), arrival(1)).unwrap();
+        drop(first);
+        assert_eq!(nodes.count(), 1, "the older visit's end does not remove the newer one");
+        drop(second);
+        assert_eq!(nodes.count(), 0);
+        assert!(nodes.arrive(NodeNo(1), arrival(2)).is_ok());
+    }
+}
