@@ -1,0 +1,238 @@
+//! The hub's half of enrolment.
+
+use std::fmt::Display;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hutong_schema::ids::{CreditCode, NodeName};
+use hutong_schema::wire::frame;
+use hutong_schema::wire::v1::Refused;
+use jiff::{SignedDuration, Timestamp};
+
+use super::{EnrolAnswer, EnrolRefusal, EnrolRequest, ReceiveError, receive};
+use crate::authority::{Authority, Issued};
+use crate::clock;
+use crate::identity::NodeIdentity;
+use crate::join::{Redemption, Secret, TokenBook};
+use crate::live::Live;
+use crate::request::ProvenKey;
+use crate::revoke::Serial;
+use crate::roots::RootSet;
+
+/// Most enrolments over one connection: more than any machine carries nodes.
+const PER_CONNECTION_MAX: usize = 1024;
+
+/// Most refusals over one connection. Guessing a 256-bit secret is hopeless anyway; this keeps the
+/// log readable.
+const REFUSALS_MAX: usize = 16;
+
+/// Enrols nodes for an exchange.
+#[derive(Debug)]
+pub struct Enrolment {
+    /// Issues the certificates.
+    pub authority: Arc<Authority>,
+    /// Knows the tokens.
+    pub book: TokenBook,
+    /// The roots that nodes are told to trust.
+    pub roots: Live<RootSet>,
+    /// How long a node's certificate is valid.
+    pub validity: SignedDuration,
+    /// How long a connection may take for each step.
+    pub timeout: Duration,
+}
+
+/// What happened, for the hub's log and its registry of nodes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EnrolEvent {
+    /// A certificate was issued.
+    Enrolled {
+        /// For whom.
+        identity: NodeIdentity,
+        /// Its serial number.
+        serial: Serial,
+        /// Until when it is valid.
+        not_after: Timestamp,
+        /// Whether the same key had asked before and its answer was lost.
+        again: bool,
+        /// What the node calls its software.
+        software: String,
+    },
+    /// An enrolment was refused.
+    Refused {
+        /// The department that was claimed.
+        department: CreditCode,
+        /// The node that was claimed.
+        node: NodeName,
+        /// Why.
+        reason: EnrolRefusal,
+        /// The same in words, as the node was told.
+        detail: String,
+    },
+}
+
+impl Enrolment {
+    /// Serves one connection that speaks `hutong-enrol/1` until its other end closes it, stays
+    /// silent or asks too much.
+    ///
+    /// `record` hears of every outcome **before** the node does, and may make it durable; if it
+    /// fails to record an enrolment, the node is told to try again later (the same key may).
+    pub async fn answer<F, Recorded, E>(&self, connection: &quinn::Connection, record: F)
+    where
+        F: Fn(EnrolEvent) -> Recorded,
+        Recorded: Future<Output = Result<(), E>>,
+        E: Display,
+    {
+        let mut refusals = 0;
+        for _ in 0..PER_CONNECTION_MAX {
+            let accepted = tokio::time::timeout(self.timeout, connection.accept_bi()).await;
+            let Ok(Ok((send, receiver))) = accepted else { break };
+            match tokio::time::timeout(self.timeout, self.serve(send, receiver, &record)).await {
+                Ok(Ok(true)) => {}
+                Ok(Ok(false)) if refusals < REFUSALS_MAX => refusals += 1,
+                Ok(Ok(false) | Err(_)) | Err(_) => break,
+            }
+        }
+        // Whoever sent a refused last request still reads its answer: closing waits for it.
+        let _ = tokio::time::timeout(self.timeout, connection.closed()).await;
+        connection.close(0_u32.into(), b"");
+    }
+
+    /// Decides on one request, issues the certificate, and says what happened.
+    pub async fn decide(
+        &self,
+        request: EnrolRequest,
+        now: Timestamp,
+    ) -> (EnrolEvent, Result<EnrolAnswer, Refused>) {
+        match self.grant(&request, now).await {
+            Ok((issued, identity, again)) => {
+                let answer = EnrolAnswer {
+                    chain: issued.chain.iter().map(|c| c.to_vec()).collect(),
+                    roots: self.roots.current().certificates().iter().map(|c| c.to_vec()).collect(),
+                    hub_time_ms: now.as_millisecond(),
+                };
+                let event = EnrolEvent::Enrolled {
+                    identity,
+                    serial: issued.facts.serial,
+                    not_after: issued.facts.not_after,
+                    again,
+                    software: request.software,
+                };
+                (event, Ok(answer))
+            }
+            Err((reason, detail)) => {
+                let event = EnrolEvent::Refused {
+                    department: request.department,
+                    node: request.node,
+                    reason,
+                    detail: detail.clone(),
+                };
+                (event, Err(reason.message(detail)))
+            }
+        }
+    }
+
+    async fn grant(
+        &self,
+        request: &EnrolRequest,
+        now: Timestamp,
+    ) -> Result<(Issued, NodeIdentity, bool), (EnrolRefusal, String)> {
+        // The signing request first: a damaged one must not cost the token.
+        let key = ProvenKey::from_request(&request.signing_request)
+            .map_err(|problem| (EnrolRefusal::SigningRequest, problem.to_string()))?;
+        let secret = Secret::new(request.secret.0);
+        let redemption = self
+            .book
+            .redeem(&secret, &request.department, &request.node, &key, now)
+            .await
+            .map_err(unavailable)?;
+        let again = accepted(redemption, now)?;
+        let identity = NodeIdentity {
+            exchange: self.authority.exchange().clone(),
+            department: request.department.clone(),
+            node: request.node.clone(),
+        };
+        let issued = self
+            .authority
+            .issue_node_key(&key, &identity, now, self.validity)
+            .map_err(unavailable)?;
+        Ok((issued, identity, again))
+    }
+
+    /// Answers one stream. Returns whether it was granted.
+    async fn serve<F, Recorded, E>(
+        &self,
+        mut send: quinn::SendStream,
+        mut receiver: quinn::RecvStream,
+        record: &F,
+    ) -> Result<bool, StreamLost>
+    where
+        F: Fn(EnrolEvent) -> Recorded,
+        Recorded: Future<Output = Result<(), E>>,
+        E: Display,
+    {
+        let content = match receive(&mut receiver).await {
+            Ok(content) => content,
+            Err(ReceiveError::Stream(_)) => return Err(StreamLost),
+            Err(error @ ReceiveError::Frame(_)) => {
+                let refused = EnrolRefusal::Protocol.message(error.to_string());
+                return reply(&mut send, &refused).await.map(|()| false);
+            }
+        };
+        let request = match frame::expect::<EnrolRequest>(&content) {
+            Ok(request) => request,
+            Err(error) => {
+                let refused = EnrolRefusal::Protocol.message(error.to_string());
+                return reply(&mut send, &refused).await.map(|()| false);
+            }
+        };
+        let (event, answer) = self.decide(request, clock::now()).await;
+        match (record(event).await, answer) {
+            (Ok(()), Ok(answer)) => reply(&mut send, &answer).await.map(|()| true),
+            (Ok(()) | Err(_), Err(refused)) => reply(&mut send, &refused).await.map(|()| false),
+            (Err(error), Ok(_)) => {
+                let (reason, detail) = unavailable(error);
+                reply(&mut send, &reason.message(detail)).await.map(|()| false)
+            }
+        }
+    }
+}
+
+/// The other end is gone.
+struct StreamLost;
+
+async fn reply<M: frame::Message + serde::Serialize>(
+    send: &mut quinn::SendStream,
+    message: &M,
+) -> Result<(), StreamLost> {
+    let bytes = frame::encode(message).map_err(|_| StreamLost)?;
+    send.write_all(&bytes).await.map_err(|_| StreamLost)?;
+    send.finish().map_err(|_| StreamLost)
+}
+
+fn accepted(redemption: Redemption, now: Timestamp) -> Result<bool, (EnrolRefusal, String)> {
+    match redemption {
+        Redemption::Redeemed { again } => Ok(again),
+        Redemption::Unknown => Err((
+            EnrolRefusal::TokenUnknown,
+            "this hub knows no such join token: ask its operator for a new one".to_owned(),
+        )),
+        Redemption::Expired { at } => Err((
+            EnrolRefusal::TokenExpired,
+            format!("the join token expired at {at}, the hub's clock says {now:.0}: ask the hub's operator for a new one"),
+        )),
+        Redemption::AlreadyUsed { at } => Err((
+            EnrolRefusal::TokenUsed,
+            format!("the join token was used at {at:.0} with another key: if that was not this machine, tell the hub's operator"),
+        )),
+        Redemption::WrongIdentity => Err((
+            EnrolRefusal::WrongIdentity,
+            "the join token is for another department or node".to_owned(),
+        )),
+    }
+}
+
+/// The operator reads the cause in the hub's log; the node learns only that it may try again.
+fn unavailable(error: impl Display) -> (EnrolRefusal, String) {
+    tracing::error!(%error, "HT-2106: a node could not be enrolled");
+    (EnrolRefusal::Unavailable, "the hub cannot enrol at this moment, its operator was told".to_owned())
+}
