@@ -3,6 +3,7 @@
 #
 #   deploy/setup.sh           what `cargo build` and `cargo test` need
 #   deploy/setup.sh --lint    the above and cargo-deny, which only `make lint` and CI use
+#   deploy/setup.sh --fuzz    the above and cargo-fuzz, for `make fuzz`
 #   deploy/setup.sh --key     print the cache key of the RocksDB archive and stop
 #
 # RocksDB's C++ takes a quarter of an hour to compile on two cores. It is compiled once per version, feature set
@@ -12,7 +13,6 @@ set -euo pipefail
 
 cd "$(dirname "$0")/.."
 readonly CACHE="${HUTONG_CACHE:-$HOME/.cache/hutong}"
-readonly CARGO_DENY_VERSION=0.20.2
 
 say() { printf 'setup: %s\n' "$*"; }
 fail() { printf 'setup: %s\n' "$*" >&2; exit 1; }
@@ -20,14 +20,17 @@ fail() { printf 'setup: %s\n' "$*" >&2; exit 1; }
 main() {
     case "${1:-}" in
         --key) rocksdb_key; return ;;
-        --lint | '') ;;
+        --lint | --fuzz | '') ;;
         *) fail "unknown option $1 (see the head of this file)" ;;
     esac
     install_packages
     check_rust
     provide_rocksdb
     write_cargo_config
-    if [ "${1:-}" = --lint ]; then provide_cargo_deny; fi
+    case "${1:-}" in
+        --lint) provide_tool cargo-deny 0.20.2 6 ;;
+        --fuzz) provide_tool cargo-fuzz 0.13.2 2 ;;
+    esac
     say "ready"
 }
 
@@ -188,18 +191,19 @@ CONFIG
     fi
 }
 
-# ---------------------------------------------------------------- cargo-deny
+# ---------------------------------------------------------------- tools
 
-# Unoptimised: it compiles in a third of the time, and reading one lock file is quick either way.
-provide_cargo_deny() {
-    local root="$CACHE/tools/cargo-deny-$CARGO_DENY_VERSION"
-    if [ ! -x "$root/bin/cargo-deny" ]; then
-        say "compiling cargo-deny once (about 4 minutes on 2 cores)"
-        CARGO_PROFILE_DEV_DEBUG=false CARGO_TARGET_DIR="$root.build" \
-            cargo install --quiet --locked --debug --root "$root" "cargo-deny@$CARGO_DENY_VERSION"
-        rm -rf "$root.build"
+# provide_tool NAME VERSION MINUTES. Unoptimised: it compiles in a third of the time and is quick enough.
+provide_tool() {
+    local stamp="$CACHE/tools/$1-$2"
+    if [ ! -e "$stamp" ]; then
+        say "compiling $1 once (about $3 minutes on 2 cores)"
+        CARGO_PROFILE_DEV_DEBUG=false CARGO_TARGET_DIR="$CACHE/tools/build" \
+            cargo install --quiet --locked --force --debug --root "$CACHE/tools" "$1@$2"
+        rm -rf "$CACHE/tools/build"
+        touch "$stamp"
     fi
-    say "cargo-deny found: $root/bin/cargo-deny"
+    say "$1 found in $CACHE/tools/bin"
 }
 
 main "$@"

@@ -1,0 +1,65 @@
+# The commands of the project. `make demo` and `make test` are all that a newcomer needs; each prepares the machine first.
+
+SHELL := /bin/bash
+.ONESHELL:
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# full: 108 units, 878 nodes, 3,000,818 rows. small: a hundredth of the rows.
+SCALE ?= full
+# EXIT=1: end with the verdict as exit status instead of staying up until Ctrl-C.
+EXIT ?=
+# Seconds for each fuzz target.
+FUZZ_SECONDS ?= 60
+
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+RELEASE := cargo build --release -p hutong-hub -p hutong-agent -p hutong-tests
+CITY := $(TARGET_DIR)/release/hutong-city
+
+.PHONY: help setup demo test bench soak fuzz lint docs
+
+help: ## Show this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/' | expand -t 14
+
+setup: ## Install what is missing and build RocksDB's archive once (about 16 minutes the first time)
+	@deploy/setup.sh
+
+demo: setup ## Run the reference city: SCALE=full (default) or small; EXIT=1 to end by itself
+	@$(RELEASE)
+	$(CITY) demo --scale $(SCALE) $(if $(EXIT),--exit)
+
+test: setup ## Run all tests at CI size
+	@# The whole-system tests start the programs, so these are built first, in the same profile.
+	cargo build --workspace --bins
+	cargo test --workspace
+
+bench: setup ## Measure and print the benchmarks
+	@$(RELEASE)
+	$(CITY) bench
+
+soak: setup ## Kills and power cuts by the dozen, at a hundredth of the city's size; takes hours
+	@$(RELEASE)
+	HUTONG_BIN_DIR="$(abspath $(TARGET_DIR))/release" cargo test --release -p hutong-tests -- --ignored --nocapture soak
+
+fuzz: ## Fuzz each reader of foreign bytes for FUZZ_SECONDS (needs a nightly toolchain)
+	@deploy/setup.sh --fuzz
+	export PATH="$${HUTONG_CACHE:-$$HOME/.cache/hutong}/tools/bin:$$PATH"
+	cd schema
+	for target in $$(cargo +nightly fuzz list); do
+		echo "fuzz: $$target"
+		# What is newly found goes to a folder of its own; the corpus in git stays small.
+		mkdir -p "fuzz/target/corpus/$$target"
+		cargo +nightly fuzz run "$$target" "fuzz/target/corpus/$$target" "fuzz/corpus/$$target" -- \
+			-max_total_time=$(FUZZ_SECONDS) -max_len=65536 -rss_limit_mb=512 -print_final_stats=0
+	done
+
+lint: ## Formatting, lints, documentation, licences
+	@deploy/setup.sh --lint
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --workspace
+	deploy/check-licences.sh
+
+docs: setup ## Build the API documentation
+	@cargo doc --no-deps --workspace
+	echo "open $(TARGET_DIR)/doc/hutong_hub/index.html"
