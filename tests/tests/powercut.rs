@@ -3,6 +3,8 @@
 //! Each test starts this test binary again as the victim, with the library loaded, lets it run one script below, kills it
 //! with SIGKILL and looks at the directory.
 
+#![allow(clippy::unwrap_used, reason = "a test may end where it is surprised")]
+
 use std::env;
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
@@ -24,7 +26,8 @@ struct Bench {
 impl Bench {
     fn new() -> Bench {
         let folder = tempfile::tempdir().unwrap();
-        let cut = PowerCut::new(&folder.path().join("data"), &folder.path().join("journal")).unwrap();
+        let cut =
+            PowerCut::new(&folder.path().join("data"), &folder.path().join("journal")).unwrap();
         Bench { folder, cut }
     }
 
@@ -72,7 +75,14 @@ fn put(path: &str, text: &str) -> File {
 
 fn put_durably(path: &str, text: &str) {
     put(path, text).sync_all().unwrap();
-    sync_dir(Path::new(path).parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_str().unwrap());
+    sync_dir(
+        Path::new(path)
+            .parent()
+            .filter(|p| !p.as_os_str().is_empty())
+            .unwrap_or(Path::new("."))
+            .to_str()
+            .unwrap(),
+    );
 }
 
 /// Not a test of its own: what the victim does.

@@ -5,31 +5,32 @@ use std::str::FromStr;
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
 /// One source file, named by its path from the repository's root.
-pub struct Source {
-    pub path: String,
+pub(crate) struct Source {
+    pub(crate) path: String,
     trees: Vec<TokenTree>,
 }
 
 /// Something found in a source file, printed as `path:line: what`.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Mention {
-    pub name: String,
-    pub line: usize,
+pub(crate) struct Mention {
+    pub(crate) name: String,
+    pub(crate) line: usize,
 }
 
 impl Source {
     /// Fails only on text that is no Rust at all.
-    pub fn parse(path: &str, text: &str) -> Result<Source, String> {
+    pub(crate) fn parse(path: &str, text: &str) -> Result<Source, String> {
         let stream = TokenStream::from_str(text).map_err(|error| format!("{path}: {error}"))?;
         Ok(Source { path: path.to_owned(), trees: without_tests(stream) })
     }
 
     /// Places that name one of `crates` in a path or a `use`.
-    pub fn crates_named(&self, crates: &[&str]) -> Vec<Mention> {
+    pub(crate) fn crates_named(&self, crates: &[&str]) -> Vec<Mention> {
         let mut found = Vec::new();
         walk(&self.trees, &mut |level, at| {
             let name = ident(&level[at]).filter(|name| crates.contains(&name.as_str()));
-            let after_use = at > 0 && ident(&level[at - 1]).is_some_and(|w| w == "use" || w == "crate");
+            let after_use =
+                at > 0 && ident(&level[at - 1]).is_some_and(|w| w == "use" || w == "crate");
             let first_in_path = !(at > 1 && is_path_separator(&level[at - 2..]));
             if let Some(name) = name
                 && first_in_path
@@ -42,7 +43,7 @@ impl Source {
     }
 
     /// Every word of the code that is one of `words` (types, functions, macros).
-    pub fn words(&self, words: &[&str]) -> Vec<Mention> {
+    pub(crate) fn words(&self, words: &[&str]) -> Vec<Mention> {
         let mut found = Vec::new();
         walk(&self.trees, &mut |level, at| {
             if let Some(name) = ident(&level[at]).filter(|name| words.contains(&name.as_str())) {
@@ -53,11 +54,12 @@ impl Source {
     }
 
     /// Calls of a function that reads a clock or a random source: `Anything::now(…)`, `Uuid::now_v7()`, …
-    pub fn calls_of(&self, functions: &[&str]) -> Vec<Mention> {
+    pub(crate) fn calls_of(&self, functions: &[&str]) -> Vec<Mention> {
         let mut found = Vec::new();
         walk(&self.trees, &mut |level, at| {
             let called = matches!(level.get(at + 1), Some(TokenTree::Group(g)) if g.delimiter() == Delimiter::Parenthesis);
-            if let Some(name) = ident(&level[at]).filter(|name| called && functions.contains(&name.as_str()))
+            if let Some(name) =
+                ident(&level[at]).filter(|name| called && functions.contains(&name.as_str()))
                 && at > 1
                 && is_path_separator(&level[at - 2..])
             {
@@ -69,7 +71,7 @@ impl Source {
 
     /// The top-level modules of its own crate that this file names: `crate::x`, `crate::{x, y::z}`, `root_name::x`, and
     /// as many `super::` as lead to the root. `depth` is the number of modules above this file's items.
-    pub fn modules_named(&self, root_name: &str, depth: usize) -> Vec<Mention> {
+    pub(crate) fn modules_named(&self, root_name: &str, depth: usize) -> Vec<Mention> {
         let mut found = Vec::new();
         walk(&self.trees, &mut |level, at| {
             if at > 1 && is_path_separator(&level[at - 2..]) {
@@ -79,7 +81,9 @@ impl Source {
             let mut rest = &level[at + 1..];
             if word == "super" {
                 let mut climbed = 1;
-                while is_path_separator(rest) && rest.get(2).and_then(ident).is_some_and(|w| w == "super") {
+                while is_path_separator(rest)
+                    && rest.get(2).and_then(ident).is_some_and(|w| w == "super")
+                {
                     climbed += 1;
                     rest = &rest[3..];
                 }
@@ -105,7 +109,9 @@ fn first_names(rest: &[TokenTree], found: &mut Vec<Mention>) {
         }
         Some(TokenTree::Group(group)) => {
             let inner: Vec<TokenTree> = group.stream().into_iter().collect();
-            for path in inner.split(|tree| matches!(tree, TokenTree::Punct(p) if p.as_char() == ',')) {
+            for path in
+                inner.split(|tree| matches!(tree, TokenTree::Punct(p) if p.as_char() == ','))
+            {
                 first_names(path, found);
             }
         }
@@ -129,7 +135,9 @@ fn without_tests(stream: TokenStream) -> Vec<TokenTree> {
     let mut trees = stream.into_iter().peekable();
     while let Some(tree) = trees.next() {
         let hash = matches!(&tree, TokenTree::Punct(p) if p.as_char() == '#');
-        if hash && matches!(trees.peek(), Some(TokenTree::Group(g)) if is_test_attribute(g.stream())) {
+        if hash
+            && matches!(trees.peek(), Some(TokenTree::Group(g)) if is_test_attribute(g.stream()))
+        {
             // The item ends with its first brace group or semicolon.
             trees.by_ref().find(|tree| match tree {
                 TokenTree::Group(group) => group.delimiter() == Delimiter::Brace,
@@ -150,7 +158,9 @@ fn without_tests(stream: TokenStream) -> Vec<TokenTree> {
 
 fn is_test_attribute(attribute: TokenStream) -> bool {
     let text: String = attribute.to_string().chars().filter(|c| !c.is_whitespace()).collect();
-    text == "test" || text == "tokio::test" || (text.starts_with("cfg(") && text.contains("test") && !text.contains("not(test"))
+    text == "test"
+        || text == "tokio::test"
+        || (text.starts_with("cfg(") && text.contains("test") && !text.contains("not(test"))
 }
 
 fn ident(tree: &TokenTree) -> Option<String> {
