@@ -1,3 +1,4 @@
 //! Whole-system tests, the reference city, and what both are run with.
 
 pub mod city;
+pub mod powercut;
