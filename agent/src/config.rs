@@ -1,0 +1,170 @@
+//! The agent's configuration: one TOML file, overridden by environment variables
+//! `HUTONG_AGENT_<SECTION>__<KEY>` (such as `HUTONG_AGENT_HUB__ADDRESS`).
+//!
+//! Reading reports all mistakes at once, each with the path of its key and a hint. Relative paths
+//! are relative to the folder of the file, so that a configuration can be moved with its data.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use hutong_schema::grant::GrantId;
+use hutong_schema::ids::{ExchangeName, NodeName, ResourceCode};
+
+mod read;
+mod section;
+
+pub use read::{ConfigError, Mistake};
+
+/// Everything that is configured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// `hub.address`: host and port of the hub's QUIC door.
+    pub hub_address: String,
+    /// `hub.exchange`: name of the exchange; learned at enrolment when it is not given.
+    pub exchange: Option<ExchangeName>,
+    /// `state.dir`: store, certificates, quarantine.
+    pub state_dir: PathBuf,
+    /// `enrol.sheet`: CSV with join tokens for nodes that have no certificate yet.
+    pub enrol_sheet: Option<PathBuf>,
+    /// `status.socket`: Unix socket of `status` and `confirm`.
+    pub status_socket: PathBuf,
+    /// `outbox.cap_bytes`: reading pauses when the batches not yet acknowledged reach this size.
+    pub outbox_cap_bytes: u64,
+    /// `store.cache_bytes`: memory of the store for pages read and written.
+    pub store_cache_bytes: usize,
+    /// `scan.parallel`: sources read at the same time.
+    pub parallel_scans: usize,
+    /// `[[node]]`
+    pub nodes: Vec<NodeConfig>,
+}
+
+/// `[[node]]`: one identity with its own connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeConfig {
+    /// Its name in the department.
+    pub name: NodeName,
+    /// Catalogue entries to apply when the node connects and the file has changed.
+    pub catalogue: Option<PathBuf>,
+    /// What it publishes.
+    pub publish: Vec<PublishConfig>,
+    /// What it receives.
+    pub subscribe: Vec<SubscribeConfig>,
+}
+
+/// `[[node.publish]]`: one resource and the file that its rows come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublishConfig {
+    /// Code of the catalogue entry.
+    pub resource: ResourceCode,
+    /// The file.
+    pub path: PathBuf,
+    /// How rows stand in it.
+    pub format: FileFormat,
+    /// Its character encoding; a byte order mark in the file has precedence.
+    pub encoding: TextEncoding,
+    /// What the file means.
+    pub mode: SourceMode,
+    /// Time between two looks at the file.
+    pub rescan: Duration,
+    /// A snapshot that would delete more than this share of the accepted rows waits for
+    /// confirmation. Percent, 0 to 100; 100 never waits for the number of deletes.
+    pub max_delete_percent: u8,
+}
+
+/// `[[node.subscribe]]`: what is received and where it is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SubscribeConfig {
+    /// Which grants.
+    pub grant: GrantChoice,
+    /// Folder of the files, one per grant.
+    pub path: PathBuf,
+    /// Form of the files.
+    pub format: FileFormat,
+}
+
+/// Form of a data file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileFormat {
+    /// Comma-separated values with a header line.
+    Csv,
+    /// One JSON object per line.
+    Jsonl,
+}
+
+impl FileFormat {
+    /// The usual suffix, without a dot.
+    pub fn suffix(self) -> &'static str {
+        match self {
+            Self::Csv => "csv",
+            Self::Jsonl => "jsonl",
+        }
+    }
+}
+
+/// Character encoding of a source file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TextEncoding {
+    /// With or without byte order mark.
+    Utf8,
+    /// GB 18030, which contains GBK and GB 2312.
+    Gb18030,
+}
+
+/// What a source file means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SourceMode {
+    /// The file holds all rows; what is missing in it was deleted.
+    Snapshot,
+    /// Rows are added at the end; a later row replaces an earlier one of the same key.
+    Append,
+}
+
+/// Which grants a subscription takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GrantChoice {
+    /// All grants of the node's department, also those to come.
+    All,
+    /// One grant.
+    One(GrantId),
+}
+
+/// Reading pauses at this size of the outbox unless configured otherwise, bytes.
+pub const DEFAULT_OUTBOX_CAP: u64 = 256 * 1024 * 1024;
+/// Memory of the store's page cache unless configured otherwise, bytes.
+pub const DEFAULT_STORE_CACHE: usize = 8 * 1024 * 1024;
+
+impl Config {
+    /// Reads a file and the environment.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or has mistakes; then all of them are named.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        read::load(path)
+    }
+
+    /// Reads text as if it stood in a file of `folder`; the environment is not looked at.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn parse(text: &str, folder: &Path) -> Result<Self, ConfigError> {
+        read::parse(text, folder)
+    }
+
+    /// The folder of a node's key and certificates.
+    pub fn node_dir(&self, node: &NodeName) -> PathBuf {
+        self.state_dir.join("nodes").join(node.as_str())
+    }
+
+    /// The folder of the store.
+    pub fn store_dir(&self) -> PathBuf {
+        self.state_dir.join("store")
+    }
+
+    /// The folder of rejected rows.
+    pub fn quarantine_dir(&self) -> PathBuf {
+        self.state_dir.join("quarantine")
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,210 @@
+//! From text to a checked configuration.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use config::{Environment, File, FileFormat as Syntax, Map, Value};
+use hutong_schema::grant::GrantId;
+use hutong_schema::ids::NodeName;
+
+use super::section::{Collector, Section};
+use super::{
+    Config, DEFAULT_OUTBOX_CAP, DEFAULT_STORE_CACHE, FileFormat, GrantChoice, NodeConfig,
+    PublishConfig, SourceMode, SubscribeConfig, TextEncoding,
+};
+
+/// The configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration {path}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The system's error.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The text is not TOML, or an environment variable does not fit it.
+    #[error("the configuration is not valid TOML")]
+    Syntax(#[source] Box<config::ConfigError>),
+    /// Some values are wrong.
+    #[error("the configuration has {} mistake(s):{}", .0.len(), list(.0))]
+    Mistakes(Vec<Mistake>),
+}
+
+/// One mistake.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mistake {
+    /// Path of the key, such as `node[0].publish[2].path`.
+    pub key: String,
+    /// What is wrong.
+    pub problem: String,
+    /// What to write instead.
+    pub hint: String,
+}
+
+fn list(mistakes: &[Mistake]) -> String {
+    let line = |each: &Mistake| format!("\n  {} {} ({})", each.key, each.problem, each.hint);
+    mistakes.iter().map(line).collect()
+}
+
+pub(super) fn load(path: &Path) -> Result<Config, ConfigError> {
+    let unreadable = |source| ConfigError::Read { path: path.to_owned(), source };
+    let text = std::fs::read_to_string(path).map_err(unreadable)?;
+    let path = std::path::absolute(path).map_err(unreadable)?;
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    let environment = Environment::with_prefix("HUTONG_AGENT").prefix_separator("_").separator("__");
+    check(&text, Some(environment), folder)
+}
+
+pub(super) fn parse(text: &str, folder: &Path) -> Result<Config, ConfigError> {
+    check(text, None, folder)
+}
+
+fn check(text: &str, environment: Option<Environment>, folder: &Path) -> Result<Config, ConfigError> {
+    let syntax = |error| ConfigError::Syntax(Box::new(error));
+    let mut sources = config::Config::builder().add_source(File::from_str(text, Syntax::Toml));
+    if let Some(environment) = environment {
+        sources = sources.add_source(environment);
+    }
+    let table: Map<String, Value> = sources
+        .build()
+        .and_then(|built| built.cache.into_table())
+        .map_err(syntax)?;
+    let collector = Collector::new(folder);
+    let found = read(&Section::root(&table, &collector), &collector);
+    let mistakes = collector.mistakes.into_inner();
+    match found {
+        Some(config) if mistakes.is_empty() => Ok(config),
+        Some(_) | None => Err(ConfigError::Mistakes(mistakes)),
+    }
+}
+
+/// `None` only if a mistake was reported.
+fn read(root: &Section<'_>, collector: &Collector) -> Option<Config> {
+    root.only(&["hub", "state", "enrol", "status", "outbox", "store", "scan", "node"]);
+    let hub = root.section("hub");
+    hub.only(&["address", "exchange"]);
+    let hub_address = hub.required("address", ADDRESS);
+    if let Some(address) = &hub_address {
+        let port = address.rsplit_once(':').and_then(|(host, port)| {
+            port.parse::<u16>().ok().filter(|_| !host.is_empty())
+        });
+        if port.is_none() {
+            hub.report("address", format!("is {address:?}"), ADDRESS);
+        }
+    }
+    let exchange = hub.optional("exchange", "the name given to `hutong-hub init`");
+    let state = root.section("state");
+    state.only(&["dir"]);
+    let state_dir = state.path("dir").unwrap_or_else(|| collector.folder.join("state"));
+    let enrol = root.section("enrol");
+    enrol.only(&["sheet"]);
+    let status = root.section("status");
+    status.only(&["socket"]);
+    let outbox = root.section("outbox");
+    outbox.only(&["cap_bytes"]);
+    let store = root.section("store");
+    store.only(&["cache_bytes"]);
+    let scan = root.section("scan");
+    scan.only(&["parallel"]);
+    let nodes = nodes(root);
+    Some(Config {
+        hub_address: hub_address?,
+        exchange,
+        enrol_sheet: enrol.path("sheet"),
+        status_socket: status.path("socket").unwrap_or_else(|| state_dir.join("agent.sock")),
+        state_dir,
+        outbox_cap_bytes: outbox.number("cap_bytes", 8 * MIB..=64 * 1024 * MIB, DEFAULT_OUTBOX_CAP),
+        store_cache_bytes: store.number("cache_bytes", MIB..=1024 * MIB, DEFAULT_STORE_CACHE as u64)
+            as usize,
+        parallel_scans: scan.number("parallel", 1..=16, 1) as usize,
+        nodes,
+    })
+}
+
+fn nodes(root: &Section<'_>) -> Vec<NodeConfig> {
+    let tables = root.sections("node");
+    if tables.is_empty() {
+        root.report("node", "is missing", "an agent carries at least one [[node]]");
+    }
+    let (mut names, mut resources) = (HashMap::new(), HashMap::new());
+    let mut nodes = Vec::with_capacity(tables.len());
+    for table in &tables {
+        table.only(&["name", "catalogue", "publish", "subscribe"]);
+        let name: Option<NodeName> = table.parsed("name", "1 to 64 of a-z, 0-9, '-', '_', '.'");
+        let publish = table.sections("publish").iter().filter_map(|each| {
+            let publish = publish(each)?;
+            let first = resources.insert(publish.resource.clone(), each.key("resource"));
+            if let Some(first) = first {
+                let hint = format!("{first} has it; a resource is published from one place");
+                each.report("resource", "is published twice", hint);
+            }
+            Some(publish)
+        });
+        let publish = publish.collect();
+        let subscribe = table.sections("subscribe").iter().filter_map(subscribe).collect();
+        let catalogue = table.path("catalogue");
+        let Some(name) = name else { continue };
+        if let Some(first) = names.insert(name.clone(), table.key("name")) {
+            table.report("name", "is used twice", format!("{first} has it already"));
+        }
+        nodes.push(NodeConfig { name, catalogue, publish, subscribe });
+    }
+    return nodes;
+
+    fn publish(table: &Section<'_>) -> Option<PublishConfig> {
+        table.only(&[
+            "resource", "path", "format", "encoding", "mode", "rescan_seconds", "max_delete_percent",
+        ]);
+        let resource = table.parsed("resource", "class, slash, sequence: 303084122704/000001");
+        let path = table.required_path("path", "the file with the rows");
+        let format = format(table, path.as_deref());
+        let encoding = [("utf-8", TextEncoding::Utf8), ("gb18030", TextEncoding::Gb18030)];
+        let mode = [("snapshot", SourceMode::Snapshot), ("append", SourceMode::Append)];
+        let publish = PublishConfig {
+            encoding: table.choice("encoding", &encoding, TextEncoding::Utf8),
+            mode: table.choice("mode", &mode, SourceMode::Snapshot),
+            rescan: Duration::from_secs(table.number("rescan_seconds", 1..=7 * 86_400, 300)),
+            max_delete_percent: table.number("max_delete_percent", 0..=100, 10) as u8,
+            resource: resource?,
+            path: path?,
+            format: format?,
+        };
+        Some(publish)
+    }
+
+    fn subscribe(table: &Section<'_>) -> Option<SubscribeConfig> {
+        table.only(&["grant", "path", "format"]);
+        let grant = match table.required("grant", GRANT)?.as_str() {
+            "all" => Some(GrantChoice::All),
+            number => match number.parse() {
+                Ok(number) => Some(GrantChoice::One(GrantId(number))),
+                Err(_) => {
+                    table.report("grant", format!("is {number:?}"), GRANT);
+                    None
+                }
+            },
+        };
+        let path = table.required_path("path", "the folder that receives one file per grant");
+        let format = table.choice("format", &FORMATS, FileFormat::Jsonl);
+        Some(SubscribeConfig { grant: grant?, path: path?, format })
+    }
+
+    fn format(table: &Section<'_>, path: Option<&Path>) -> Option<FileFormat> {
+        let suffix = path.and_then(Path::extension).and_then(|suffix| suffix.to_str());
+        let by_suffix = FORMATS.iter().find(|(word, _)| Some(*word) == suffix);
+        if table.text("format").is_none() && by_suffix.is_none() && path.is_some() {
+            table.report("format", "is missing", "csv or jsonl: the file's suffix does not tell");
+            return None;
+        }
+        Some(table.choice("format", &FORMATS, by_suffix.map_or(FileFormat::Csv, |(_, each)| *each)))
+    }
+}
+
+const MIB: u64 = 1024 * 1024;
+const ADDRESS: &str = "host and port, such as \"hub.example:7443\"";
+const GRANT: &str = "\"all\" or the number of a grant";
+const FORMATS: [(&str, FileFormat); 2] = [("csv", FileFormat::Csv), ("jsonl", FileFormat::Jsonl)];

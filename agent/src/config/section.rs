@@ -1,0 +1,198 @@
+//! A table of the configuration under inspection: typed access that collects mistakes instead of
+//! stopping at the first one.
+
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use config::{Map, Value, ValueKind};
+
+use super::Mistake;
+
+/// What all sections share.
+pub(super) struct Collector {
+    pub(super) folder: PathBuf,
+    pub(super) mistakes: RefCell<Vec<Mistake>>,
+}
+
+impl Collector {
+    pub(super) fn new(folder: &Path) -> Self {
+        Self { folder: folder.to_owned(), mistakes: RefCell::new(Vec::new()) }
+    }
+
+    pub(super) fn report(&self, key: String, problem: impl Into<String>, hint: impl Into<String>) {
+        let mistake = Mistake { key, problem: problem.into(), hint: hint.into() };
+        self.mistakes.borrow_mut().push(mistake);
+    }
+}
+
+/// One table.
+pub(super) struct Section<'a> {
+    path: String,
+    table: Option<&'a Map<String, Value>>,
+    collector: &'a Collector,
+}
+
+impl<'a> Section<'a> {
+    pub(super) fn root(table: &'a Map<String, Value>, collector: &'a Collector) -> Self {
+        Self { path: String::new(), table: Some(table), collector }
+    }
+
+    /// The path of a key for a person.
+    pub(super) fn key(&self, name: &str) -> String {
+        if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
+    }
+
+    /// Reports what is wrong with a key.
+    pub(super) fn report(&self, name: &str, problem: impl Into<String>, hint: impl Into<String>) {
+        self.collector.report(self.key(name), problem, hint);
+    }
+
+    /// Reports every key that is not in the list.
+    pub(super) fn only(&self, known: &[&str]) {
+        let Some(table) = self.table else { return };
+        let mut unknown: Vec<_> = table.keys().filter(|key| !known.contains(&key.as_str())).collect();
+        unknown.sort();
+        for name in unknown {
+            self.report(name, "is not a setting", format!("known here: {}", known.join(", ")));
+        }
+    }
+
+    /// A table in this one; without any key if it is absent.
+    pub(super) fn section(&self, name: &str) -> Section<'a> {
+        let table = match self.value(name) {
+            None => None,
+            Some(ValueKind::Table(table)) => Some(table),
+            Some(_) => {
+                self.report(name, "is not a section", format!("write [{}]", self.key(name)));
+                None
+            }
+        };
+        Section { path: self.key(name), table, collector: self.collector }
+    }
+
+    /// The tables of `[[name]]`.
+    pub(super) fn sections(&self, name: &str) -> Vec<Section<'a>> {
+        let double = |problem: &str| self.report(name, problem, format!("write [[{}]]", self.key(name)));
+        match self.value(name) {
+            None => Vec::new(),
+            Some(ValueKind::Array(values)) => {
+                let mut sections = Vec::with_capacity(values.len());
+                for (index, value) in values.iter().enumerate() {
+                    match &value.kind {
+                        ValueKind::Table(table) => sections.push(Section {
+                            path: format!("{}[{index}]", self.key(name)),
+                            table: Some(table),
+                            collector: self.collector,
+                        }),
+                        _ => double("holds something that is no table"),
+                    }
+                }
+                sections
+            }
+            Some(_) => {
+                double("is not a list of tables");
+                Vec::new()
+            }
+        }
+    }
+
+    /// A text; numbers are taken as they are written.
+    pub(super) fn text(&self, name: &str) -> Option<String> {
+        match self.value(name)? {
+            ValueKind::String(text) => Some(text.clone()),
+            ValueKind::I64(number) => Some(number.to_string()),
+            _ => {
+                self.report(name, "is not a text", "write it in double quotes");
+                None
+            }
+        }
+    }
+
+    /// A text that must be there.
+    pub(super) fn required(&self, name: &str, hint: &str) -> Option<String> {
+        if self.value(name).is_none() {
+            self.report(name, "is missing", hint);
+        }
+        self.text(name)
+    }
+
+    /// A text that must be there and be of a form.
+    pub(super) fn parsed<T: FromStr>(&self, name: &str, hint: &str) -> Option<T>
+    where
+        T::Err: std::fmt::Display,
+    {
+        self.required(name, hint).and_then(|text| self.parse(name, &text, hint))
+    }
+
+    /// A text that must be of a form if it is there.
+    pub(super) fn optional<T: FromStr>(&self, name: &str, hint: &str) -> Option<T>
+    where
+        T::Err: std::fmt::Display,
+    {
+        self.text(name).and_then(|text| self.parse(name, &text, hint))
+    }
+
+    /// One of some words, or the default.
+    pub(super) fn choice<T: Copy>(&self, name: &str, words: &[(&str, T)], default: T) -> T {
+        let Some(text) = self.text(name) else { return default };
+        let found = words.iter().find(|(word, _)| word.eq_ignore_ascii_case(&text));
+        found.map_or_else(
+            || {
+                let known: Vec<_> = words.iter().map(|(word, _)| *word).collect();
+                self.report(name, format!("is {text:?}"), format!("one of: {}", known.join(", ")));
+                default
+            },
+            |(_, value)| *value,
+        )
+    }
+
+    /// A whole number within bounds, or the default.
+    pub(super) fn number(&self, name: &str, bounds: std::ops::RangeInclusive<u64>, default: u64) -> u64 {
+        let number = match self.value(name) {
+            None => return default,
+            Some(ValueKind::I64(number)) => u64::try_from(*number).ok(),
+            Some(ValueKind::U64(number)) => Some(*number),
+            Some(ValueKind::String(text)) => text.trim().parse().ok(),
+            Some(_) => None,
+        };
+        match number {
+            Some(number) if bounds.contains(&number) => number,
+            Some(_) | None => {
+                let hint = format!("a whole number from {} to {}", bounds.start(), bounds.end());
+                self.report(name, "is not a number that fits", hint);
+                default
+            }
+        }
+    }
+
+    /// A path; relative ones are relative to the folder of the configuration.
+    pub(super) fn path(&self, name: &str) -> Option<PathBuf> {
+        self.text(name).map(|text| self.collector.folder.join(text))
+    }
+
+    /// A path that must be there.
+    pub(super) fn required_path(&self, name: &str, hint: &str) -> Option<PathBuf> {
+        self.required(name, hint).map(|text| self.collector.folder.join(text))
+    }
+
+    fn parse<T: FromStr>(&self, name: &str, text: &str, hint: &str) -> Option<T>
+    where
+        T::Err: std::fmt::Display,
+    {
+        match text.parse() {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.report(name, format!("is {text:?}: {error}"), hint);
+                None
+            }
+        }
+    }
+
+    fn value(&self, name: &str) -> Option<&'a ValueKind> {
+        match &self.table?.get(name)?.kind {
+            ValueKind::Nil => None,
+            kind => Some(kind),
+        }
+    }
+}
