@@ -181,7 +181,7 @@ mod tests {
             format!(
                 "5c00000060\
                  126875746f6e672d6167656e7420302e312e30\
-                 fd00785ffe43030000\
+                 fd008cf4fb43030000\
                  {secret}\
                  12313131303030303030303030313333333857\
                  056e30303031\
@@ -190,8 +190,7 @@ mod tests {
         );
         let answer =
             EnrolAnswer { chain: vec![vec![1, 2]], roots: vec![vec![3], vec![4]], hub_time_ms: 1 };
-        assert_eq!(hex(frame::encode(&answer).unwrap()), "0a00000061010201020201030104\
-             02");
+        assert_eq!(hex(frame::encode(&answer).unwrap()), "0b0000006101020102020103010402");
     }
 
     #[test]

@@ -80,6 +80,9 @@ impl TokenBook {
         let lock = lock(folder)?;
         let path = folder.join(BOOK_FILE);
         let (mut ledger, torn) = read(&path)?;
+        if torn {
+            tracing::warn!(path = %path.display(), "the token book's last, unfinished write is dropped");
+        }
         if ledger.forget(now) > 0 || torn || !path.exists() {
             let mut lines = Vec::new();
             for event in ledger.events() {

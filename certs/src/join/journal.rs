@@ -1,8 +1,8 @@
 //! The token book's file: lines appended and synced in groups, rewritten whole when it is opened.
 //!
 //! A line is 16 hex digits of the SHA-256 of the rest, a space, and an event in JSON. A crash can
-//! only tear the last append, of which nobody was told; anything else that does not check is
-//! damage and is reported, not skipped.
+//! only tear the last append, of which nobody was told: the file then ends within a line, or in a
+//! hole of zero bytes. Anything else that does not check is damage and is reported, not skipped.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -146,12 +146,14 @@ pub(super) fn push_line<T: Serialize>(event: &T, lines: &mut Vec<u8>) -> Result<
 pub(super) fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<Content<T>, DamagedLine> {
     let mut events = Vec::new();
     let mut rest = bytes;
-    while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+    while let Some(end) = rest.iter().position(is_end) {
         let (line, after) = (&rest[..end], &rest[end + 1..]);
         match parse_line(line) {
             Some(event) => events.push(event),
-            // A torn append may show any part of what was written, also its last line end.
-            None if after.is_empty() => return Ok(Content { events, torn: true }),
+            // Some file systems show a torn append as a hole with whatever follows it.
+            None if line.contains(&0) && !after.split(is_end).any(is_whole::<T>) => {
+                return Ok(Content { events, torn: true });
+            }
             None => return Err(DamagedLine(events.len() + 1)),
         }
         rest = after;
@@ -163,6 +165,14 @@ fn parse_line<T: DeserializeOwned>(line: &[u8]) -> Option<T> {
     let (sum, json) = line.split_at_checked(CHECK)?;
     let json = json.strip_prefix(b" ")?;
     (check(json).as_bytes() == sum).then(|| serde_json::from_slice(json).ok()).flatten()
+}
+
+fn is_whole<T: DeserializeOwned>(line: &[u8]) -> bool {
+    parse_line::<T>(line).is_some()
+}
+
+fn is_end(byte: &u8) -> bool {
+    *byte == b'\n'
 }
 
 fn check(json: &[u8]) -> String {
@@ -188,16 +198,24 @@ mod tests {
             assert_eq!((content.events, content.torn), (vec![1, 2], true), "cut at {cut}");
         }
         assert!(!read::<u32>(&whole).unwrap().torn);
+        let mut hole = whole.clone();
+        hole[last..last + 5].fill(0);
+        assert!(read::<u32>(&hole).unwrap().torn);
     }
 
     #[test]
-    fn damage_in_the_middle_is_not_passed_over() {
+    fn damage_is_not_passed_over() {
         let whole = lines(&[1, 2, 3]);
         let last = lines(&[1, 2]).len();
-        for at in 0..last {
+        for at in 0..whole.len() - 1 {
             let mut damaged = whole.clone();
             damaged[at] ^= 1;
             assert!(read::<u32>(&damaged).is_err(), "byte {at}");
+            // A zero in place of the last line end but one looks like a torn append.
+            if at < last - 1 {
+                damaged[at] = 0;
+                assert!(read::<u32>(&damaged).is_err(), "zero at {at}");
+            }
         }
     }
 

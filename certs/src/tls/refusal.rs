@@ -117,7 +117,7 @@ pub fn explain(error: &ConnectionError, now: Timestamp) -> HandshakeFailure {
             (By::Network, String::new())
         }
     };
-    let Some(refusal) = reason.find("HT-20").map(|at| printable(&reason[at..])) else {
+    let Some(refusal) = words(&reason).map(printable) else {
         return HandshakeFailure { by, code: None, text: printable(&error.to_string()) };
     };
     let code = refusal.split(':').next().map(str::to_owned);
@@ -175,8 +175,26 @@ impl From<IdentityError> for PeerRefusal {
 impl From<PeerRefusal> for rustls::Error {
     /// The alert is the general one; the text travels with the close.
     fn from(refusal: PeerRefusal) -> Self {
-        CertificateError::Other(OtherError(Arc::new(refusal))).into()
+        CertificateError::Other(OtherError(Arc::new(InWords(refusal)))).into()
     }
+}
+
+/// rustls puts foreign errors into its own texts, and so into the closing frame, by their `Debug`:
+/// `invalid peer certificate: Other(OtherError(…))`. This one's is the text for people.
+#[derive(thiserror::Error)]
+#[error(transparent)]
+struct InWords(PeerRefusal);
+
+impl fmt::Debug for InWords {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+/// The text of an [`InWords`] within an error's or closing frame's text.
+fn words(reason: &str) -> Option<&str> {
+    let refusal = &reason[reason.find("HT-20")?..];
+    Some(refusal.strip_suffix("))").unwrap_or(refusal))
 }
 
 /// A peer's text without anything that could disturb a terminal or a log line.

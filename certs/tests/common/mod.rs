@@ -1,5 +1,5 @@
 //! An exchange on the loopback interface: one hub endpoint, any number of node endpoints.
-#![allow(dead_code, reason = "each test file uses its part of the harness")]
+#![allow(dead_code, unreachable_pub, reason = "shared by test files, each of which uses its part")]
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
