@@ -76,7 +76,10 @@ pub(crate) fn block(bytes: &[u8]) {
     let mut row = RowBuf::new();
     for index in 0..block.rows() {
         let held = block.key(index).len()
-            + (0..block.columns()).filter_map(|c| block.value(c, index)).map(<[u8]>::len).sum::<usize>();
+            + (0..block.columns())
+                .filter_map(|c| block.value(c, index))
+                .map(<[u8]>::len)
+                .sum::<usize>();
         assert!(held <= bytes.len());
         row.clear();
         row.fill_from_block(&block, index);
@@ -146,7 +149,10 @@ pub(crate) fn value(bytes: &[u8]) {
     if let Ok(canonical_text) = std::str::from_utf8(&canonical)
         && item.data_type.code() != 'G'
     {
-        assert_eq!(rules::canonicalise(item, canonical_text).unwrap().as_deref(), Some(&*canonical));
+        assert_eq!(
+            rules::canonicalise(item, canonical_text).unwrap().as_deref(),
+            Some(&*canonical)
+        );
     }
 }
 

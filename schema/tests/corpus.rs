@@ -17,7 +17,9 @@ fn corpus(target: &str) -> PathBuf {
 fn replay(target: &str, run: fn(&[u8])) {
     let folder = corpus(target);
     let mut inputs = 0;
-    for entry in fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display())) {
+    for entry in
+        fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
+    {
         let path = entry.expect("a listed file").path();
         run(&fs::read(&path).expect("a readable file"));
         inputs += 1;
@@ -76,17 +78,29 @@ fn seeds() -> Vec<(&'static str, String, Vec<u8>)> {
 
     let texts: &[(&str, &str, &str)] = &[
         ("filter", "adults", r#"hjqh = "211221" and age(csrq) >= 18"#),
-        ("filter", "counties", r#"hjqh in ("211202","211204") or not (xb = "1" and xm starts "A")"#),
+        (
+            "filter",
+            "counties",
+            r#"hjqh in ("211202","211204") or not (xb = "1" and xm starts "A")"#,
+        ),
         ("geometry", "point", r#"{"type":"Point","coordinates":[123.85,42.29]}"#),
         ("geometry", "polygon", r#"{"type":"Polygon","coordinates":[[[0,0],[1,0],[1,1],[0,0]]]}"#),
-        ("geometry", "lines", r#"{"type":"MultiLineString","coordinates":[[[0,0],[1,1]],[[2,2],[3,3]]]}"#),
+        (
+            "geometry",
+            "lines",
+            r#"{"type":"MultiLineString","coordinates":[[[0,0],[1,1]],[[2,2],[3,3]]]}"#,
+        ),
         ("value", "citizen", "\u{0}34052419800101001x"),
         ("value", "date", "\u{4}1980-01-01"),
         ("value", "credit code", "\u{a}91350100M000100Y43"),
         ("value", "capital", "\u{d}-0012.50"),
         ("catalogue", "entry", include_str!("seed_entry.json")),
     ];
-    seeds.extend(texts.iter().map(|(target, name, text)| (*target, (*name).to_owned(), text.as_bytes().to_vec())));
+    seeds.extend(
+        texts
+            .iter()
+            .map(|(target, name, text)| (*target, (*name).to_owned(), text.as_bytes().to_vec())),
+    );
     seeds
 }
 
