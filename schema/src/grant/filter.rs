@@ -56,6 +56,13 @@ impl AsOf {
         self.0
     }
 
+    /// The date.
+    pub fn date(self) -> Date {
+        let (year, month, day) = (self.0 / 10_000, self.0 / 100 % 100, self.0 % 100);
+        // Made from a date, so it is one.
+        Date::new(year as i16, month as i8, day as i8).unwrap_or(Date::ZERO)
+    }
+
     /// From `YYYYMMDD`; `None` when that is no date.
     pub fn from_number(number: u32) -> Option<Self> {
         let (year, month, day) = (number / 10_000, number / 100 % 100, number % 100);

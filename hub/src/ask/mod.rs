@@ -1,0 +1,172 @@
+//! Questions: lookups and verifications, answered from the views under a grant, recorded before
+//! they are answered.
+
+mod answer;
+mod permit;
+
+use hutong_schema::{
+    ids::CreditCode,
+    wire::v1::{
+        RefusalCode, Refused,
+        ask::{Lookup, LookupAnswer, LookupBy, Verify, VerifyAnswer},
+        control::Key,
+    },
+};
+
+use crate::{
+    audit::{AccessLog, AccessRecord, Actor, Question},
+    numbers::NodeNo,
+    views::{Views, registry::RegistryHandle},
+};
+use permit::Permit;
+
+/// Most rows in one answer.
+const ROWS_MAX: u16 = 100;
+
+/// Most claims in one verification.
+const CLAIMS_MAX: usize = 32;
+
+/// Longest reason, bytes.
+const REASON_BYTES_MAX: usize = 1_000;
+
+/// Answers questions; a cheap handle.
+#[derive(Clone)]
+pub struct Asker {
+    views: Views,
+    registry: RegistryHandle,
+    access: AccessLog,
+}
+
+impl Asker {
+    /// Answers from these views, under the grants of this registry, recording here.
+    pub fn new(views: Views, registry: RegistryHandle, access: AccessLog) -> Self {
+        Self { views, registry, access }
+    }
+
+    /// Rows with granted fields only. Where several grants cover the target, the first that shows a
+    /// row is used.
+    ///
+    /// # Errors
+    /// When no grant covers the question, it is malformed, or it could not be recorded.
+    pub async fn lookup(
+        &self,
+        node: NodeNo,
+        department: &CreditCode,
+        lookup: Lookup,
+    ) -> Result<LookupAnswer, Refused> {
+        check_reason(&lookup.reason)?;
+        if lookup.limit == 0 || lookup.limit > ROWS_MAX {
+            let detail = format!("limit is {}, 1 to {ROWS_MAX} rows can be asked for", lookup.limit);
+            return Err(Refused::new(RefusalCode::Protocol, detail));
+        }
+        let permits = permit::find(&self.registry, *department, &lookup.target, |modes| modes.lookup)?;
+        let answer = tokio::task::block_in_place(|| self.first_answer(&permits, &lookup))?;
+        let mut keys: Vec<&Key> = answer.rows.iter().map(|row| &row.key).collect();
+        if let LookupBy::Key(key) = &lookup.by
+            && keys.is_empty()
+        {
+            keys.push(key);
+        }
+        let actor = Actor::Node { department: *department, node };
+        let record = self.record(actor, Question::Lookup, &lookup.reason, &keys, &answer)?;
+        self.keep(&record).await?;
+        metrics::counter!("hutong_questions_total", "kind" => "lookup").increment(1);
+        Ok(answer)
+    }
+
+    /// Whether claims about a key are true.
+    ///
+    /// # Errors
+    /// As [`lookup`](Self::lookup).
+    pub async fn verify(
+        &self,
+        node: NodeNo,
+        department: &CreditCode,
+        verify: Verify,
+    ) -> Result<VerifyAnswer, Refused> {
+        check_reason(&verify.reason)?;
+        if verify.claims.is_empty() || verify.claims.len() > CLAIMS_MAX {
+            let detail = format!("{} claims, 1 to {CLAIMS_MAX} can be made", verify.claims.len());
+            return Err(Refused::new(RefusalCode::Protocol, detail));
+        }
+        let permits = permit::find(&self.registry, *department, &verify.target, |modes| modes.verify)?;
+        let permit = permits
+            .iter()
+            .find(|permit| verify.claims.iter().all(|claim| permit.shows(claim.field)))
+            .ok_or_else(|| not_granted("a claimed field"))?;
+        let verdicts = tokio::task::block_in_place(|| answer::verify(&self.views, permit, &verify))?;
+        let record = AccessRecord {
+            actor: Actor::Node { department: *department, node },
+            target: verify.target.clone(),
+            question: Question::Verify,
+            grant: Some(permit.grant.id),
+            keys: vec![self.pseudonym(&verify.key)?],
+            reason: verify.reason,
+        };
+        self.keep(&record).await?;
+        metrics::counter!("hutong_questions_total", "kind" => "verify").increment(1);
+        Ok(VerifyAnswer { grant: permit.grant.id, verdicts })
+    }
+
+    fn first_answer(&self, permits: &[Permit], lookup: &Lookup) -> Result<LookupAnswer, Refused> {
+        let mut last = None;
+        for permit in permits {
+            let answer = answer::lookup(&self.views, permit, lookup)?;
+            if !answer.rows.is_empty() {
+                return Ok(answer);
+            }
+            last = Some(answer);
+        }
+        last.ok_or_else(|| not_granted("the target"))
+    }
+
+    fn record(
+        &self,
+        actor: Actor,
+        question: Question,
+        reason: &str,
+        keys: &[&Key],
+        answer: &LookupAnswer,
+    ) -> Result<AccessRecord, Refused> {
+        let grant = self.registry.read().grant(answer.grant).map(|record| record.grant.target.clone());
+        let target = grant.ok_or_else(|| not_granted("the target"))?;
+        Ok(AccessRecord {
+            actor,
+            target,
+            question,
+            grant: Some(answer.grant),
+            keys: keys.iter().map(|key| self.pseudonym(key)).collect::<Result<_, _>>()?,
+            reason: reason.to_owned(),
+        })
+    }
+
+    fn pseudonym(&self, key: &Key) -> Result<crate::audit::Pseudonym, Refused> {
+        self.access.pseudonym(&key.0, crate::clock::now_ms()).map_err(|error| unrecorded(&error))
+    }
+
+    async fn keep(&self, record: &AccessRecord) -> Result<(), Refused> {
+        self.access.record(record).await.map_err(|error| unrecorded(&error))
+    }
+}
+
+fn check_reason(reason: &str) -> Result<(), Refused> {
+    if reason.trim().is_empty() {
+        let detail = "a question needs a reason: the case or file that it belongs to";
+        return Err(Refused::new(RefusalCode::Protocol, detail));
+    }
+    if reason.len() > REASON_BYTES_MAX {
+        let detail = format!("the reason has {} bytes, at most {REASON_BYTES_MAX} are kept", reason.len());
+        return Err(Refused::new(RefusalCode::Protocol, detail));
+    }
+    Ok(())
+}
+
+fn not_granted(what: &str) -> Refused {
+    let detail = format!("no grant in force covers {what}; apply for it at the data authority");
+    Refused::new(RefusalCode::NotGranted, detail)
+}
+
+fn unrecorded(error: &(dyn std::error::Error + 'static)) -> Refused {
+    tracing::error!(error, "a question could not be recorded and was not answered");
+    Refused::new(RefusalCode::Internal, "the question could not be recorded, so it was not answered")
+}
