@@ -23,4 +23,5 @@ pub mod live;
 pub mod request;
 pub mod revoke;
 pub mod roots;
+pub mod stream;
 pub mod tls;
