@@ -156,7 +156,11 @@ impl Authority {
         // The key goes last: a folder without it is not an authority, and can be written again.
         let certificate = certificate::to_pem([&self.root]);
         files::write_atomic(&folder.join(ROOTS_FILE), certificate.as_bytes(), Access::Public)?;
-        files::write_atomic(&folder.join(CERTIFICATE_FILE), certificate.as_bytes(), Access::Public)?;
+        files::write_atomic(
+            &folder.join(CERTIFICATE_FILE),
+            certificate.as_bytes(),
+            Access::Public,
+        )?;
         let text = self.issuer.key().serialize_pem();
         Ok(files::write_atomic(&key, text.as_bytes(), Access::Private)?)
     }

@@ -1,8 +1,8 @@
 //! Reading a certificate: its identity, serial number and validity; and PEM.
 
 use jiff::Timestamp;
-use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 

@@ -20,9 +20,8 @@ pub fn now() -> Timestamp {
 /// Sets from when until when a certificate is valid; fractions of a second are cut off. Times
 /// before 1970 become 1970: no certificate of ours is that old.
 pub(crate) fn set_validity(params: &mut CertificateParams, from: Timestamp, until: Timestamp) {
-    let seconds = |time: Timestamp| {
-        Duration::from_secs(u64::try_from(time.as_second()).unwrap_or(0))
-    };
+    let seconds =
+        |time: Timestamp| Duration::from_secs(u64::try_from(time.as_second()).unwrap_or(0));
     let epoch = rcgen::date_time_ymd(1970, 1, 1);
     params.not_before = epoch + seconds(from);
     params.not_after = epoch + seconds(until);
@@ -38,9 +37,7 @@ pub(crate) fn from_unix(time: UnixTime) -> Timestamp {
 
 /// Ours, as what rustls and webpki call a time.
 pub(crate) fn to_unix(time: Timestamp) -> UnixTime {
-    UnixTime::since_unix_epoch(Duration::from_secs(
-        u64::try_from(time.as_second()).unwrap_or(0),
-    ))
+    UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(time.as_second()).unwrap_or(0)))
 }
 
 /// Seconds since 1970 as a timestamp; what lies outside the calendar is clamped.

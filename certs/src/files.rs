@@ -46,23 +46,33 @@ const READ_MAX: u64 = 1024 * 1024;
 /// # Errors
 /// When any step fails; the temporary file is removed then.
 pub fn write_atomic(path: &Path, content: &[u8], access: Access) -> Result<(), FileError> {
+    replace(path, access, |file| file.write_all(content).and_then(|()| file.sync_all()))?;
+    sync_folder_of(path)
+}
+
+/// [`write_atomic`] for what can be made again: after a power cut the file may be empty or old.
+pub(crate) fn write_unsynced(path: &Path, content: &[u8], access: Access) -> Result<(), FileError> {
+    replace(path, access, |file| file.write_all(content))
+}
+
+fn replace(
+    path: &Path,
+    access: Access,
+    fill: impl FnOnce(&mut File) -> io::Result<()>,
+) -> Result<(), FileError> {
     static COUNTER: AtomicU64 = AtomicU64::new(0);
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let unique = COUNTER.fetch_add(1, Ordering::Relaxed);
     let temporary = path.with_file_name(format!(".{name}.{}.{unique}.tmp", std::process::id()));
 
-    let written = create_new(&temporary, access)
-        .and_then(|mut file| {
-            file.write_all(content)?;
-            file.sync_all()
+    create_new(&temporary, access)
+        .and_then(|mut file| fill(&mut file))
+        .and_then(|()| fs::rename(&temporary, path))
+        .map_err(|source| {
+            // Best effort: the error that matters is the one above.
+            let _ = fs::remove_file(&temporary);
+            FileError::new("write", path, source)
         })
-        .and_then(|()| fs::rename(&temporary, path));
-    if let Err(source) = written {
-        // Best effort: the error that matters is the one above.
-        let _ = fs::remove_file(&temporary);
-        return Err(FileError::new("write", path, source));
-    }
-    sync_folder_of(path)
 }
 
 /// Reads a small file of text.
@@ -78,17 +88,21 @@ pub fn read_text(path: &Path) -> Result<String, FileError> {
     fs::read_to_string(path).map_err(|e| FileError::new("read", path, e))
 }
 
-/// Creates a folder that only its owner may enter (mode 0700), with its parents. A folder that is
-/// there already keeps its permissions.
+/// Creates a folder that only its owner may enter (mode 0700), with its parents, durably. A folder
+/// that is there already keeps its permissions.
 ///
 /// # Errors
 /// When it cannot be created.
 pub fn create_private_folder(path: &Path) -> Result<(), FileError> {
+    if path.is_dir() {
+        return Ok(());
+    }
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(path).map_err(|e| FileError::new("create", path, e))
+    builder.create(path).map_err(|e| FileError::new("create", path, e))?;
+    sync_folder_of(path)
 }
 
 /// Makes what happened to the entries of the file's folder (a rename, say) durable.

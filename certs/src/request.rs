@@ -206,16 +206,10 @@ mod tests {
     fn other_kinds_of_keys_and_garbage_are_refused() {
         let key = KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
         let request = CertificateParams::default().serialize_request(&key).unwrap();
-        assert_eq!(
-            ProvenKey::from_request(request.der()).unwrap_err(),
-            RequestProblem::KeyKind
-        );
+        assert_eq!(ProvenKey::from_request(request.der()).unwrap_err(), RequestProblem::KeyKind);
         assert!(PrivateKey::from_pem(&key.serialize_pem()).is_err());
         for garbage in [&b""[..], &[0x30, 0x03, 1, 2, 3], &[0; REQUEST_BYTES_MAX + 1]] {
-            assert_eq!(
-                ProvenKey::from_request(garbage).unwrap_err(),
-                RequestProblem::Encoding
-            );
+            assert_eq!(ProvenKey::from_request(garbage).unwrap_err(), RequestProblem::Encoding);
         }
     }
 

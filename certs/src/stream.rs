@@ -51,7 +51,9 @@ impl FrameReader {
             }
             let mut chunks: [Bytes; CHUNKS] = std::array::from_fn(|_| Bytes::new());
             match self.stream.read_chunks(&mut chunks).await? {
-                Some(count) => chunks[..count].iter().for_each(|c| self.buffer.extend_from_slice(c)),
+                Some(count) => {
+                    chunks[..count].iter().for_each(|c| self.buffer.extend_from_slice(c))
+                }
                 None if self.buffer.is_empty() => return Ok(None),
                 None => return Err(StreamError::Ended),
             }

@@ -1,5 +1,7 @@
 //! From a join token to a certificate, over a real connection; and every way in which it fails.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
 mod common;
 
 use common::*;
@@ -130,7 +132,7 @@ async fn a_bad_signing_request_does_not_cost_the_token() {
         software: "test".to_owned(),
         clock_ms: 0,
         secret,
-        department: token.department.clone(),
+        department: token.department,
         node: token.node.clone(),
         signing_request: vec![1, 2, 3],
     };
@@ -147,7 +149,7 @@ async fn a_bad_signing_request_does_not_cost_the_token() {
 /// The secret as it stands in the token's text, behind prefix and fingerprint.
 fn secret_of(token: &JoinToken) -> SecretBytes {
     let text = token.to_text().to_uppercase();
-    let bytes = data_encoding::BASE32_NOPAD.decode(text["HTJ1-".len()..].as_bytes()).unwrap();
+    let bytes = data_encoding::BASE32_NOPAD.decode(&text.as_bytes()["HTJ1-".len()..]).unwrap();
     SecretBytes(bytes[32..64].try_into().unwrap())
 }
 
@@ -199,7 +201,7 @@ async fn a_sheet_of_nodes_enrols_at_once_over_few_connections() {
     let exchange = std::sync::Arc::new(Exchange::start());
     let department = node("n").department;
     let names: Vec<_> =
-        (0..NODES).map(|i| (department.clone(), format!("n{i:04}").parse().unwrap())).collect();
+        (0..NODES).map(|i| (department, format!("n{i:04}").parse().unwrap())).collect();
     let fingerprint = exchange.authority.fingerprint();
     let tokens = exchange.enrolment.book.issue(&names, fingerprint, clock::now(), DAY).await;
     let rows: Vec<_> = tokens
@@ -221,10 +223,15 @@ async fn a_sheet_of_nodes_enrols_at_once_over_few_connections() {
                 enrol::connect(&endpoint, exchange.address, fingerprint, transport(), DEADLINE)
                     .await
                     .unwrap();
+            let mut nodes = tokio::task::JoinSet::new();
             for row in share {
                 let folder = exchange.node_folder(row.token.node.as_str());
-                enrol::enrol(&connection, &row.token, &folder, "test 1.0", DEADLINE).await.unwrap();
+                let connection = connection.clone();
+                nodes.spawn(async move {
+                    enrol::enrol(&connection, &row.token, &folder, "test 1.0", DEADLINE).await
+                });
             }
+            nodes.join_all().await.into_iter().for_each(|enrolled| drop(enrolled.unwrap()));
         });
     }
     let finished = machines.join_all().await;
@@ -237,9 +244,10 @@ async fn a_sheet_of_nodes_enrols_at_once_over_few_connections() {
 async fn a_node_learns_all_trusted_roots_when_it_enrols() {
     let exchange = Exchange::start();
     let next = authority("tieling.example");
-    exchange.tls.roots.replace(
-        RootSet::new([next.root().clone(), exchange.authority.root().clone()]).unwrap(),
-    );
+    exchange
+        .tls
+        .roots
+        .replace(RootSet::new([next.root().clone(), exchange.authority.root().clone()]).unwrap());
     let token = exchange.token("n1").await;
     let material = exchange.enrol(&token, &exchange.node_folder("n1")).await.unwrap();
     assert_eq!(material.roots.certificates().len(), 2);

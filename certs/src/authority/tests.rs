@@ -88,7 +88,8 @@ fn nothing_outlives_the_root() {
 #[test]
 fn the_hub_may_have_many_names_of_both_kinds() {
     let authority = Authority::create(&exchange(), now()).unwrap();
-    let mut names: Vec<HubName> = (0..100).map(|i| HubName::Dns(format!("hub{i}.example"))).collect();
+    let mut names: Vec<HubName> =
+        (0..100).map(|i| HubName::Dns(format!("hub{i}.example"))).collect();
     names.extend((0..100).map(|i| HubName::from(format!("192.0.2.{i}").as_str())));
     names.push("2001:db8::1".into());
     let hub = authority.issue_hub(&names, now(), HUB_VALIDITY).unwrap();

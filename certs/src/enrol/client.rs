@@ -5,16 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hutong_schema::ids::ExchangeName;
-use hutong_schema::wire::frame::{self, FrameError};
+use hutong_schema::wire::frame;
 use hutong_schema::wire::v1::{Refused, kind};
 use rustls_pki_types::CertificateDer;
 
 use super::folder::{FolderError, NodeFolder, NodeMaterial};
-use super::{EnrolAnswer, EnrolRequest, ReceiveError, SecretBytes, receive};
+use super::{EnrolAnswer, EnrolRequest, FRAME_BYTES_MAX, SecretBytes};
 use crate::clock;
 use crate::identity::{Identity, NodeIdentity};
 use crate::join::JoinToken;
 use crate::roots::{CaFingerprint, RootSet, RootsError};
+use crate::stream::{FrameReader, FrameWriter, StreamError};
 use crate::tls::{
     self, HandshakeFailure, IdentityMissing, PeerRefusal, SERVER_NAME, TlsError, verify_node,
 };
@@ -37,15 +38,9 @@ pub enum EnrolError {
     /// The hub refuses; the code says what to do.
     #[error(transparent)]
     Refused(#[from] Refused),
-    /// Sending failed.
-    #[error("the request could not be sent")]
-    Send(#[source] quinn::WriteError),
-    /// The answer did not arrive.
-    #[error("the hub's answer did not arrive")]
-    Receive(#[from] ReceiveError),
-    /// The request does not encode.
-    #[error("the request does not encode")]
-    Encode(#[source] FrameError),
+    /// The request or its answer did not get through.
+    #[error("the conversation with the hub broke off")]
+    Stream(#[from] StreamError),
     /// The hub's own certificate carries no identity.
     #[error("the hub's identity")]
     Hub(#[from] IdentityMissing),
@@ -64,6 +59,9 @@ pub enum EnrolError {
     /// The node's files cannot be read or written.
     #[error("the node's files")]
     Folder(#[from] FolderError),
+    /// The program is ending.
+    #[error("the program is ending")]
+    Ending(#[from] tokio::task::JoinError),
 }
 
 /// Connects for enrolment. The hub is checked by the root's fingerprint only; nothing secret has
@@ -89,7 +87,8 @@ pub async fn connect(
 
 /// Enrols one node over a connection from [`connect`] with the same token's fingerprint: makes the
 /// node's key, unless the folder has one, shows the token, checks the answer and stores it.
-/// May be repeated after any failure. `software` is told to the hub for its log.
+/// May be repeated after any failure; several nodes may enrol over one connection at the same time,
+/// which lets their files share the disk's syncs. `software` is told to the hub for its log.
 ///
 /// # Errors
 /// When the hub refuses or what it sends is not what was asked for; the folder then holds a key but
@@ -102,12 +101,12 @@ pub async fn enrol(
     timeout: Duration,
 ) -> Result<NodeMaterial, EnrolError> {
     let exchange = exchange_of(connection)?;
-    let key = folder.key()?;
+    let key = on_disk(folder, |folder| folder.key()).await?;
     let request = EnrolRequest {
         software: software.to_owned(),
         clock_ms: clock::now().as_millisecond(),
         secret: SecretBytes(token.secret.0),
-        department: token.department.clone(),
+        department: token.department,
         node: token.node.clone(),
         signing_request: key.signing_request().map_err(FolderError::from)?,
     };
@@ -123,12 +122,12 @@ pub async fn enrol(
         answer.chain.into_iter().map(CertificateDer::from).collect();
     let now = clock::now();
     let facts = verify_node(&chain, &roots, &exchange, clock::to_unix(now))?;
-    let (department, node) = (token.department.clone(), token.node.clone());
+    let (department, node) = (token.department, token.node.clone());
     let asked_for = NodeIdentity { exchange, department, node };
     if facts.node() != Some(&asked_for) || facts.public_key != key.public_key() {
         return Err(EnrolError::OtherCertificate);
     }
-    Ok(folder.store(&chain, &roots, now)?)
+    on_disk(folder, move |folder| folder.store(chain, key, roots, now)).await
 }
 
 async fn ask(
@@ -136,18 +135,24 @@ async fn ask(
     request: &EnrolRequest,
 ) -> Result<EnrolAnswer, EnrolError> {
     let lost = |error| EnrolError::from(tls::explain(&error, clock::now()));
-    let (mut send, mut receiver) = connection.open_bi().await.map_err(lost)?;
-    let bytes = frame::encode(request).map_err(EnrolError::Encode)?;
-    send.write_all(&bytes).await.map_err(EnrolError::Send)?;
-    // The hub may have answered and stopped reading already; what it said counts.
-    let _ = send.finish();
-    let content = receive(&mut receiver).await?;
-    match frame::split(&content).map_err(ReceiveError::Frame)?.0 {
-        kind::REFUSED => {
-            Err(frame::expect::<Refused>(&content).map_err(ReceiveError::Frame)?.into())
-        }
-        _ => Ok(frame::expect(&content).map_err(ReceiveError::Frame)?),
+    let (send, receive) = connection.open_bi().await.map_err(lost)?;
+    let mut writer = FrameWriter::new(send);
+    writer.send(request).await?;
+    writer.finish();
+    let content = FrameReader::new(receive).due(FRAME_BYTES_MAX).await?;
+    match frame::split(&content).map_err(StreamError::from)?.0 {
+        kind::REFUSED => Err(frame::expect::<Refused>(&content).map_err(StreamError::from)?.into()),
+        _ => Ok(frame::expect(&content).map_err(StreamError::from)?),
     }
+}
+
+/// Files are read and synced beside the async threads.
+async fn on_disk<T: Send + 'static>(
+    folder: &NodeFolder,
+    work: impl FnOnce(NodeFolder) -> Result<T, FolderError> + Send + 'static,
+) -> Result<T, EnrolError> {
+    let folder = folder.clone();
+    Ok(tokio::task::spawn_blocking(move || work(folder)).await??)
 }
 
 fn exchange_of(connection: &quinn::Connection) -> Result<ExchangeName, EnrolError> {

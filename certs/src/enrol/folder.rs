@@ -112,11 +112,12 @@ impl NodeFolder {
     /// Stores what the hub granted. The certificate goes last: its presence means that all is here.
     pub(super) fn store(
         &self,
-        chain: &[CertificateDer<'static>],
-        roots: &RootSet,
+        chain: Vec<CertificateDer<'static>>,
+        key: PrivateKey,
+        roots: RootSet,
         now: Timestamp,
     ) -> Result<NodeMaterial, FolderError> {
-        let credentials = Credentials::new(chain.to_vec(), self.key()?)?;
+        let credentials = Credentials::new(chain, key)?;
         let facts = credentials.facts();
         let identity = facts.node().ok_or(FolderError::NotANode)?.clone();
         let description = Description {
@@ -127,11 +128,11 @@ impl NodeFolder {
         };
         let mut text = serde_json::to_string_pretty(&description)?;
         text.push('\n');
-        files::write_atomic(&self.0.join(IDENTITY), text.as_bytes(), Access::Public)?;
+        files::write_unsynced(&self.0.join(IDENTITY), text.as_bytes(), Access::Public)?;
         roots.save(&self.0.join(ROOTS))?;
-        let pem = crate::certificate::to_pem(chain);
+        let pem = crate::certificate::to_pem(credentials.chain());
         files::write_atomic(&self.0.join(CERTIFICATE), pem.as_bytes(), Access::Public)?;
-        Ok(NodeMaterial { identity, credentials, roots: roots.clone() })
+        Ok(NodeMaterial { identity, credentials, roots })
     }
 }
 

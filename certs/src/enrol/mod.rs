@@ -10,7 +10,7 @@ mod folder;
 mod server;
 
 use hutong_schema::ids::{CreditCode, NodeName};
-use hutong_schema::wire::frame::{self, FrameError, Message};
+use hutong_schema::wire::frame::Message;
 use hutong_schema::wire::v1::{Ran, Refused, kind};
 use serde::{Deserialize, Serialize};
 
@@ -136,28 +136,10 @@ impl std::fmt::Debug for SecretBytes {
     }
 }
 
-/// Why a frame did not arrive.
-#[derive(Debug, thiserror::Error)]
-pub enum ReceiveError {
-    /// The stream ended or the connection broke.
-    #[error("the stream ended before a whole message arrived")]
-    Stream(#[source] quinn::ReadExactError),
-    /// The frame is not a message of this protocol.
-    #[error(transparent)]
-    Frame(#[from] FrameError),
-}
-
-/// Reads one frame's content (kind and body), bounded before it is allocated.
-async fn receive(stream: &mut quinn::RecvStream) -> Result<Vec<u8>, ReceiveError> {
-    let mut prefix = [0; frame::PREFIX];
-    stream.read_exact(&mut prefix).await.map_err(ReceiveError::Stream)?;
-    let mut content = vec![0; frame::length(prefix, FRAME_BYTES_MAX)?];
-    stream.read_exact(&mut content).await.map_err(ReceiveError::Stream)?;
-    Ok(content)
-}
-
 #[cfg(test)]
 mod tests {
+    use hutong_schema::wire::frame;
+
     use super::*;
 
     fn request() -> EnrolRequest {

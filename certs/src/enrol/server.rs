@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hutong_schema::ids::{CreditCode, NodeName};
-use hutong_schema::wire::frame;
+use hutong_schema::wire::frame::{self, FrameError};
 use hutong_schema::wire::v1::Refused;
 use jiff::{SignedDuration, Timestamp};
 
-use super::{EnrolAnswer, EnrolRefusal, EnrolRequest, ReceiveError, receive};
+use super::{EnrolAnswer, EnrolRefusal, EnrolRequest, FRAME_BYTES_MAX};
 use crate::authority::{Authority, Issued};
 use crate::clock;
 use crate::identity::NodeIdentity;
@@ -18,6 +18,7 @@ use crate::live::Live;
 use crate::request::ProvenKey;
 use crate::revoke::Serial;
 use crate::roots::RootSet;
+use crate::stream::{FrameReader, FrameWriter, StreamError};
 
 /// Most enrolments over one connection: more than any machine carries nodes.
 const PER_CONNECTION_MAX: usize = 1024;
@@ -85,8 +86,9 @@ impl Enrolment {
         let mut refusals = 0;
         for _ in 0..PER_CONNECTION_MAX {
             let accepted = tokio::time::timeout(self.timeout, connection.accept_bi()).await;
-            let Ok(Ok((send, receiver))) = accepted else { break };
-            match tokio::time::timeout(self.timeout, self.serve(send, receiver, &record)).await {
+            let Ok(Ok((send, receive))) = accepted else { break };
+            let mut streams = (FrameReader::new(receive), FrameWriter::new(send));
+            match tokio::time::timeout(self.timeout, self.serve(&mut streams, &record)).await {
                 Ok(Ok(true)) => {}
                 Ok(Ok(false)) if refusals < REFUSALS_MAX => refusals += 1,
                 Ok(Ok(false) | Err(_)) | Err(_) => break,
@@ -148,7 +150,7 @@ impl Enrolment {
         let again = accepted(redemption, now)?;
         let identity = NodeIdentity {
             exchange: self.authority.exchange().clone(),
-            department: request.department.clone(),
+            department: request.department,
             node: request.node.clone(),
         };
         let issued = self
@@ -161,52 +163,53 @@ impl Enrolment {
     /// Answers one stream. Returns whether it was granted.
     async fn serve<F, Recorded, E>(
         &self,
-        mut send: quinn::SendStream,
-        mut receiver: quinn::RecvStream,
+        (reader, writer): &mut (FrameReader, FrameWriter),
         record: &F,
-    ) -> Result<bool, StreamLost>
+    ) -> Result<bool, StreamError>
     where
         F: Fn(EnrolEvent) -> Recorded,
         Recorded: Future<Output = Result<(), E>>,
         E: Display,
     {
-        let content = match receive(&mut receiver).await {
-            Ok(content) => content,
-            Err(ReceiveError::Stream(_)) => return Err(StreamLost),
-            Err(error @ ReceiveError::Frame(_)) => {
-                let refused = EnrolRefusal::Protocol.message(error.to_string());
-                return reply(&mut send, &refused).await.map(|()| false);
+        let answer = match read_request(reader).await {
+            Ok(request) => {
+                let (event, answer) = self.decide(request, clock::now()).await;
+                match record(event).await {
+                    Ok(()) => answer,
+                    // What is refused stays refused for its own reason.
+                    Err(error) => answer.and_then(|_| {
+                        let (reason, detail) = unavailable(error);
+                        Err(reason.message(detail))
+                    }),
+                }
             }
+            Err(StreamError::Frame(error)) => Err(EnrolRefusal::Protocol.message(in_full(&error))),
+            Err(lost) => return Err(lost),
         };
-        let request = match frame::expect::<EnrolRequest>(&content) {
-            Ok(request) => request,
-            Err(error) => {
-                let refused = EnrolRefusal::Protocol.message(error.to_string());
-                return reply(&mut send, &refused).await.map(|()| false);
-            }
-        };
-        let (event, answer) = self.decide(request, clock::now()).await;
-        match (record(event).await, answer) {
-            (Ok(()), Ok(answer)) => reply(&mut send, &answer).await.map(|()| true),
-            (Ok(()) | Err(_), Err(refused)) => reply(&mut send, &refused).await.map(|()| false),
-            (Err(error), Ok(_)) => {
-                let (reason, detail) = unavailable(error);
-                reply(&mut send, &reason.message(detail)).await.map(|()| false)
-            }
+        match &answer {
+            Ok(granted) => writer.send(granted).await?,
+            Err(refused) => writer.send(refused).await?,
         }
+        writer.finish();
+        Ok(answer.is_ok())
     }
 }
 
-/// The other end is gone.
-struct StreamLost;
+async fn read_request(reader: &mut FrameReader) -> Result<EnrolRequest, StreamError> {
+    let content = reader.due(FRAME_BYTES_MAX).await?;
+    Ok(frame::expect(&content)?)
+}
 
-async fn reply<M: frame::Message + serde::Serialize>(
-    send: &mut quinn::SendStream,
-    message: &M,
-) -> Result<(), StreamLost> {
-    let bytes = frame::encode(message).map_err(|_| StreamLost)?;
-    send.write_all(&bytes).await.map_err(|_| StreamLost)?;
-    send.finish().map_err(|_| StreamLost)
+/// An error with its causes, in one line.
+fn in_full(error: &FrameError) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
 }
 
 fn accepted(redemption: Redemption, now: Timestamp) -> Result<bool, (EnrolRefusal, String)> {
@@ -218,11 +221,15 @@ fn accepted(redemption: Redemption, now: Timestamp) -> Result<bool, (EnrolRefusa
         )),
         Redemption::Expired { at } => Err((
             EnrolRefusal::TokenExpired,
-            format!("the join token expired at {at}, the hub's clock says {now:.0}: ask the hub's operator for a new one"),
+            format!(
+                "the join token expired at {at}, the hub's clock says {now:.0}: ask the hub's operator for a new one"
+            ),
         )),
         Redemption::AlreadyUsed { at } => Err((
             EnrolRefusal::TokenUsed,
-            format!("the join token was used at {at:.0} with another key: if that was not this machine, tell the hub's operator"),
+            format!(
+                "the join token was used at {at:.0} with another key: if that was not this machine, tell the hub's operator"
+            ),
         )),
         Redemption::WrongIdentity => Err((
             EnrolRefusal::WrongIdentity,
@@ -234,5 +241,8 @@ fn accepted(redemption: Redemption, now: Timestamp) -> Result<bool, (EnrolRefusa
 /// The operator reads the cause in the hub's log; the node learns only that it may try again.
 fn unavailable(error: impl Display) -> (EnrolRefusal, String) {
     tracing::error!(%error, "HT-2106: a node could not be enrolled");
-    (EnrolRefusal::Unavailable, "the hub cannot enrol at this moment, its operator was told".to_owned())
+    (
+        EnrolRefusal::Unavailable,
+        "the hub cannot enrol at this moment, its operator was told".to_owned(),
+    )
 }

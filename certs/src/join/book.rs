@@ -119,14 +119,14 @@ impl TokenBook {
                 let secret = fresh_secret(&state.ledger)?;
                 events.push(Event::Issue {
                     hash: Hash(secret.hash()),
-                    department: department.clone(),
+                    department: *department,
                     node: node.clone(),
                     expires,
                 });
                 tokens.push(JoinToken {
                     authority,
                     secret,
-                    department: department.clone(),
+                    department: *department,
                     node: node.clone(),
                     expires,
                 });

@@ -10,7 +10,7 @@ fn now() -> Timestamp {
 
 fn nodes(count: usize) -> Vec<(CreditCode, NodeName)> {
     let department: CreditCode = "11100000000013338W".parse().unwrap();
-    (0..count).map(|i| (department.clone(), format!("n{i:04}").parse().unwrap())).collect()
+    (0..count).map(|i| (department, format!("n{i:04}").parse().unwrap())).collect()
 }
 
 fn key() -> ProvenKey {

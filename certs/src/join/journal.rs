@@ -6,7 +6,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -100,7 +100,7 @@ impl Drop for Journal {
     }
 }
 
-fn write_groups(shared: &Shared, mut file: File, path: &PathBuf) {
+fn write_groups(shared: &Shared, mut file: File, path: &Path) {
     loop {
         let (bytes, waiting) = {
             let mut queue = shared.queue.lock().unwrap_or_else(PoisonError::into_inner);
@@ -133,7 +133,10 @@ fn write_groups(shared: &Shared, mut file: File, path: &PathBuf) {
 }
 
 /// Adds an event to lines.
-pub(super) fn push_line<T: Serialize>(event: &T, lines: &mut Vec<u8>) -> Result<(), serde_json::Error> {
+pub(super) fn push_line<T: Serialize>(
+    event: &T,
+    lines: &mut Vec<u8>,
+) -> Result<(), serde_json::Error> {
     let json = serde_json::to_vec(event)?;
     lines.extend_from_slice(check(&json).as_bytes());
     lines.push(b' ');

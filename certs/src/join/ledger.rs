@@ -146,7 +146,7 @@ impl Ledger {
             Event::Issue { hash, department, node, expires } => {
                 let entry = Entry {
                     hash: *hash,
-                    department: department.clone(),
+                    department: *department,
                     node: node.clone(),
                     expires: *expires,
                     used: None,
@@ -191,12 +191,15 @@ impl Ledger {
         self.entries.values().flat_map(|entry| {
             let issue = Event::Issue {
                 hash: entry.hash,
-                department: entry.department.clone(),
+                department: entry.department,
                 node: entry.node.clone(),
                 expires: entry.expires,
             };
-            let redeem =
-                entry.used.map(|used| Event::Redeem { hash: entry.hash, key: used.key, at: used.at });
+            let redeem = entry.used.map(|used| Event::Redeem {
+                hash: entry.hash,
+                key: used.key,
+                at: used.at,
+            });
             std::iter::once(issue).chain(redeem)
         })
     }
@@ -207,7 +210,7 @@ impl Ledger {
             .entries
             .values()
             .map(|entry| TokenState {
-                department: entry.department.clone(),
+                department: entry.department,
                 node: entry.node.clone(),
                 expires: entry.expires,
                 status: match entry.used {
@@ -218,8 +221,11 @@ impl Ledger {
             })
             .collect();
         list.sort_by(|a, b| {
-            (a.department.as_str(), &a.node, a.expires)
-                .cmp(&(b.department.as_str(), &b.node, b.expires))
+            (a.department.as_str(), &a.node, a.expires).cmp(&(
+                b.department.as_str(),
+                &b.node,
+                b.expires,
+            ))
         });
         list
     }

@@ -179,7 +179,10 @@ mod tests {
         let mixed = text.replace(",n0001,", ",n0002,");
         assert!(matches!(from_csv(mixed.as_bytes()), Err(SheetError::Mixed { line: 2, .. })));
         let typo = text.replace(",htj1-a", ",htj1-b");
-        assert!(matches!(from_csv(typo.as_bytes()), Err(SheetError::Token { line: 2, .. })) || typo == text);
+        assert!(
+            matches!(from_csv(typo.as_bytes()), Err(SheetError::Token { line: 2, .. }))
+                || typo == text
+        );
         let missing = text.replace("token", "tok");
         assert!(matches!(from_csv(missing.as_bytes()), Err(SheetError::Column("token"))));
         let code = text.replace("11100000000013338W", "111000000000133380");

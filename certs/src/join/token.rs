@@ -127,8 +127,7 @@ impl FromStr for JoinToken {
             | data_encoding::DecodeKind::Trailing
             | data_encoding::DecodeKind::Padding => TokenError::Length,
         })?;
-        let (content, sum) =
-            bytes.split_last_chunk::<CHECKSUM>().ok_or(TokenError::Length)?;
+        let (content, sum) = bytes.split_last_chunk::<CHECKSUM>().ok_or(TokenError::Length)?;
         if content.len() <= FIXED {
             return Err(TokenError::Length);
         }
@@ -150,8 +149,7 @@ fn body_of(text: &str) -> Result<&str, TokenError> {
 }
 
 fn parse_content(content: &[u8]) -> Result<JoinToken, TokenError> {
-    let (authority, rest) =
-        content.split_first_chunk::<FINGERPRINT>().ok_or(TokenError::Length)?;
+    let (authority, rest) = content.split_first_chunk::<FINGERPRINT>().ok_or(TokenError::Length)?;
     let (secret, rest) = rest.split_first_chunk::<SECRET>().ok_or(TokenError::Length)?;
     let (expiry, rest) = rest.split_first_chunk::<EXPIRY>().ok_or(TokenError::Length)?;
     let (department, node) = rest.split_first_chunk::<DEPARTMENT>().ok_or(TokenError::Length)?;
@@ -160,9 +158,7 @@ fn parse_content(content: &[u8]) -> Result<JoinToken, TokenError> {
     Ok(JoinToken {
         authority: CaFingerprint(*authority),
         secret: Secret(*secret),
-        department: text(department)
-            .and_then(str::parse)
-            .map_err(TokenError::Department)?,
+        department: text(department).and_then(str::parse).map_err(TokenError::Department)?,
         node: text(node).and_then(str::parse).map_err(TokenError::Node)?,
         expires: from_seconds(seconds),
     })

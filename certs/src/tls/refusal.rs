@@ -22,7 +22,9 @@ use crate::roots::CaFingerprint;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PeerRefusal {
     /// Its time is over.
-    #[error("HT-2001: the certificate expired at {not_after}; the checking side's clock says {clock}")]
+    #[error(
+        "HT-2001: the certificate expired at {not_after}; the checking side's clock says {clock}"
+    )]
     Expired {
         /// End of its validity.
         not_after: Timestamp,
@@ -30,7 +32,9 @@ pub enum PeerRefusal {
         clock: Timestamp,
     },
     /// Its time has not come.
-    #[error("HT-2002: the certificate is not valid before {not_before}; the checking side's clock says {clock}")]
+    #[error(
+        "HT-2002: the certificate is not valid before {not_before}; the checking side's clock says {clock}"
+    )]
     NotYetValid {
         /// Beginning of its validity.
         not_before: Timestamp,
@@ -64,7 +68,9 @@ pub enum PeerRefusal {
     #[error("HT-2007: the certificate cannot be used: {0}")]
     Unusable(String),
     /// The root that a join token names is not among those shown.
-    #[error("HT-2009: the hub does not belong to the authority {expected} that the join token names")]
+    #[error(
+        "HT-2009: the hub does not belong to the authority {expected} that the join token names"
+    )]
     WrongFingerprint {
         /// The fingerprint in the token.
         expected: CaFingerprint,
@@ -109,9 +115,7 @@ pub fn explain(error: &ConnectionError, now: Timestamp) -> HandshakeFailure {
         ConnectionError::ConnectionClosed(close) => {
             (By::Peer, String::from_utf8_lossy(&close.reason).into_owned())
         }
-        ConnectionError::ApplicationClosed(_) | ConnectionError::Reset => {
-            (By::Peer, String::new())
-        }
+        ConnectionError::ApplicationClosed(_) | ConnectionError::Reset => (By::Peer, String::new()),
         ConnectionError::LocallyClosed | ConnectionError::CidsExhausted => (By::Us, String::new()),
         ConnectionError::TimedOut | ConnectionError::VersionMismatch => {
             (By::Network, String::new())

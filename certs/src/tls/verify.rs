@@ -105,10 +105,9 @@ impl Shown<'_> {
             )
             .map_err(refused)?;
         match expected {
-            Some(expected) if expected != found => Err(PeerRefusal::WrongExchange {
-                expected: expected.clone(),
-                found: found.clone(),
-            }),
+            Some(expected) if expected != found => {
+                Err(PeerRefusal::WrongExchange { expected: expected.clone(), found: found.clone() })
+            }
             _ => Ok(facts),
         }
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hutong_certs::authority::{Authority, HUB_VALIDITY, NODE_VALIDITY};
+use hutong_certs::clock;
 use hutong_certs::credentials::Credentials;
 use hutong_certs::enrol::{self, EnrolError, Enrolment, NodeFolder, NodeMaterial};
 use hutong_certs::identity::NodeIdentity;
@@ -16,7 +17,6 @@ use hutong_certs::request::PrivateKey;
 use hutong_certs::revoke::RevocationList;
 use hutong_certs::roots::RootSet;
 use hutong_certs::tls::{self, AgentTls, HandshakeFailure, HubTls, Protocol, SERVER_NAME};
-use hutong_certs::clock;
 use jiff::{SignedDuration, Timestamp};
 use quinn::{Endpoint, TransportConfig, VarInt};
 
