@@ -133,6 +133,8 @@ compile_rocksdb() {
         CARGO_PROFILE_RELEASE_DEBUG=false CARGO_TERM_COLOR=never \
         cargo build --release --locked -p librocksdb-sys >"$work/build.log" 2>&1 9>&- &
     local build=$!
+    # shellcheck disable=SC2064
+    trap "kill $build 2>/dev/null || true" EXIT
     sources=$(cargo metadata --locked --format-version 1 2>/dev/null |
         grep -o '"[^"]*/librocksdb-sys-[^"]*/Cargo.toml"' | head -n 1 | tr -d '"' || true)
     total=$(grep -c . "$(dirname "${sources:-/nowhere/x}")/rocksdb_lib_sources.txt" 2>/dev/null || echo 350)
@@ -149,6 +151,7 @@ compile_rocksdb() {
         tail -n 30 "$work/build.log" >&2
         fail "RocksDB did not compile; the whole log: $work/build.log"
     fi
+    trap - EXIT
     local archive
     archive=$(find "$work/target" -path '*librocksdb-sys*/out/librocksdb.a' | head -n 1)
     [ -s "$archive" ] || fail "the build left no librocksdb.a under $work/target"
