@@ -163,10 +163,10 @@ fn canonical_text<'a>(item: &Item, raw: &'a str) -> Result<Cow<'a, [u8]>, Reject
         Some(Semantic::LicenceId) => or_parsed(licence_id::is_valid(bytes), |raw| {
             Ok(raw.parse::<LicenceId>()?.as_str().as_bytes().to_vec())
         }),
-        Some(Semantic::Ethnicity) if bytes.len() == 1 => Ok(match Ethnicity::from_code(bytes) {
-            Some(ethnicity) => Cow::Owned(ethnicity.code().to_vec()),
-            None => Cow::Borrowed(bytes),
-        }),
+        Some(Semantic::Ethnicity) if bytes.len() == 1 => match Ethnicity::from_code(bytes) {
+            Some(ethnicity) => Ok(Cow::Owned(ethnicity.code().to_vec())),
+            None => plain_text(item, raw).map(|()| Cow::Borrowed(bytes)),
+        },
         _ => {
             plain_text(item, raw)?;
             Ok(Cow::Borrowed(bytes))
