@@ -46,8 +46,14 @@ const READ_MAX: u64 = 1024 * 1024;
 /// # Errors
 /// When any step fails; the temporary file is removed then.
 pub fn write_atomic(path: &Path, content: &[u8], access: Access) -> Result<(), FileError> {
-    replace(path, access, |file| file.write_all(content).and_then(|()| file.sync_all()))?;
+    write_before(path, content, access)?;
     sync_folder_of(path)
+}
+
+/// [`write_atomic`] for a file that is followed by another in the same folder: that one's sync of
+/// the folder makes this one's name durable too.
+pub(crate) fn write_before(path: &Path, content: &[u8], access: Access) -> Result<(), FileError> {
+    replace(path, access, |file| file.write_all(content).and_then(|()| file.sync_all()))
 }
 
 /// [`write_atomic`] for what can be made again: after a power cut the file may be empty or old.
@@ -101,8 +107,10 @@ pub fn create_private_folder(path: &Path) -> Result<(), FileError> {
     builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    // Each new folder is an entry of its parent, which has to be synced for it to last.
+    let made: Vec<&Path> = path.ancestors().take_while(|folder| !folder.exists()).collect();
     builder.create(path).map_err(|e| FileError::new("create", path, e))?;
-    sync_folder_of(path)
+    made.into_iter().filter(|folder| *folder != Path::new("")).try_for_each(sync_folder_of)
 }
 
 /// Makes what happened to the entries of the file's folder (a rename, say) durable.

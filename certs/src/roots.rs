@@ -95,8 +95,13 @@ impl RootSet {
     /// # Errors
     /// When it cannot be written.
     pub fn save(&self, path: &Path) -> Result<(), FileError> {
-        let text = certificate::to_pem(&self.certificates);
-        files::write_atomic(path, text.as_bytes(), Access::Public)
+        files::write_atomic(path, self.to_pem().as_bytes(), Access::Public)
+    }
+
+    /// The roots as PEM text.
+    #[must_use]
+    pub fn to_pem(&self) -> String {
+        certificate::to_pem(&self.certificates)
     }
 
     /// The same roots and one more.

@@ -129,7 +129,7 @@ impl NodeFolder {
         let mut text = serde_json::to_string_pretty(&description)?;
         text.push('\n');
         files::write_unsynced(&self.0.join(IDENTITY), text.as_bytes(), Access::Public)?;
-        roots.save(&self.0.join(ROOTS))?;
+        files::write_before(&self.0.join(ROOTS), roots.to_pem().as_bytes(), Access::Public)?;
         let pem = crate::certificate::to_pem(credentials.chain());
         files::write_atomic(&self.0.join(CERTIFICATE), pem.as_bytes(), Access::Public)?;
         Ok(NodeMaterial { identity, credentials, roots })
