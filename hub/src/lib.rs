@@ -1,1 +1,17 @@
-//! placeholder
+//! The hub of the exchange.
+//!
+//! The way of a record: `gate` (who?) → `intake` (may it, is it valid?) → `log` (durable) → `views`
+//! (searchable) → `routes` (who is owed it?) → `gate`. Decisions about departments, nodes, catalogue
+//! and grants are `govern`'s and take the same way through the log.
+
+pub mod clock;
+pub mod govern;
+pub mod intake;
+pub mod log;
+pub mod nodes;
+pub mod numbers;
+pub mod tasks;
+pub mod views {
+    //! What the log amounts to.
+    pub mod registry;
+}

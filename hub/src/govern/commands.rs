@@ -117,22 +117,18 @@ pub enum Outcome {
     /// The node's number.
     Node(NodeNo),
     /// What became of the catalogue entries.
-    Entries(EntriesOutcome),
+    EntriesPublished {
+        /// New or changed entries.
+        changed: u32,
+        /// Entries that were already so.
+        unchanged: u32,
+        /// What departs from the national guide and was kept all the same.
+        warnings: Vec<(ResourceCode, String)>,
+    },
     /// The epoch that was opened.
     Epoch(u32),
     /// The grant's number.
     Grant(GrantId),
-}
-
-/// What became of catalogue entries.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct EntriesOutcome {
-    /// New or changed entries.
-    pub changed: u32,
-    /// Entries that were already so.
-    pub unchanged: u32,
-    /// What departs from the national guide and was kept all the same.
-    pub warnings: Vec<(ResourceCode, String)>,
 }
 
 /// Why a command was not carried out. Nothing of it took effect.

@@ -9,7 +9,7 @@ use hutong_schema::{
     row::FieldId,
 };
 
-use super::commands::{Decision, Denied, EntriesOutcome, Outcome, Problems};
+use super::commands::{Decision, Denied, Outcome, Problems};
 use crate::{
     log::event::Event,
     numbers::ResourceNo,
@@ -29,7 +29,7 @@ pub(super) fn publish(
         problems.add("entries", "", format!("at most {MAX_ENTRIES} in one command"), entries.len());
     }
     let mut events = Vec::new();
-    let mut outcome = EntriesOutcome::default();
+    let (mut changed, mut unchanged, mut all_warnings) = (0, 0, Vec::new());
     let mut seen = HashSet::new();
     let mut next = registry.next_resource();
     for entry in entries {
@@ -40,13 +40,13 @@ pub(super) fn publish(
         let known = registry.entry_coded(&entry.code);
         check(registry, department, known.map(AsRef::as_ref), entry, &mut problems);
         let warnings = entry.warnings().into_iter().map(|w| (entry.code.clone(), w.to_string()));
-        outcome.warnings.extend(warnings);
+        all_warnings.extend(warnings);
         let numbered = count_versions(known.map(AsRef::as_ref), entry);
-        if known.is_some_and(|known| known.entry == numbered) {
-            outcome.unchanged += 1;
+        if known.is_some_and(|known| *known.entry == numbered) {
+            unchanged += 1;
             continue;
         }
-        outcome.changed += 1;
+        changed += 1;
         let resource = match known {
             Some(known) => known.number,
             None => {
@@ -63,13 +63,14 @@ pub(super) fn publish(
     problems.into_result()?;
     // Entries before the grants that follow from them: a grant's fields are read with its entry.
     events.sort_by_key(|event| matches!(event, Event::GrantMade { .. }));
-    Ok(Decision { events, outcome: Outcome::Entries(outcome) })
+    let outcome = Outcome::EntriesPublished { changed, unchanged, warnings: all_warnings };
+    Ok(Decision { events, outcome })
 }
 
 /// The entry with the versions that the registry gives it, whatever the sender wrote there.
 fn count_versions(known: Option<&Entry>, entry: &CatalogueEntry) -> CatalogueEntry {
     let mut numbered = entry.clone();
-    let Some(known) = known.map(|known| &known.entry) else {
+    let Some(known) = known.map(|known| &*known.entry) else {
         (numbered.version, numbered.schema_version) = (1, 1);
         return numbered;
     };

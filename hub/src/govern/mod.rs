@@ -6,13 +6,15 @@
 mod commands;
 mod entries;
 mod grants;
+mod owner;
 mod people;
 #[cfg(test)]
 mod tests;
 
 use jiff::civil::Date;
 
-pub use commands::{Command, Decision, Denied, EntriesOutcome, GrantRequest, Outcome, Problem};
+pub use owner::{Governor, GovernorOptions, StartError};
+pub use commands::{Command, Decision, Denied, GrantRequest, Outcome, Problem};
 
 use crate::{log::event::Event, numbers::{NodeNo, ResourceNo}, views::registry::Registry};
 use hutong_schema::wire::v1::{RefusalCode, Refused};

@@ -11,6 +11,7 @@ mod conformance;
 mod entry;
 mod envelope;
 mod error;
+pub mod event;
 mod incarnation;
 pub mod rocks;
 mod verify;

@@ -23,7 +23,7 @@ use crate::{
     },
     numbers::{FeedNo, NodeNo, ResourceNo, SpaceNo},
 };
-pub use handle::RegistryHandle;
+pub use handle::{LoadError, RegistryHandle};
 pub use records::{Department, Entry, GrantRecord, Lease, Node};
 
 /// Everything that governance has decided up to one event.

@@ -1,6 +1,6 @@
 //! What the registry knows about each thing.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use hutong_schema::{
     catalogue::{CatalogueEntry, DataType},
@@ -71,7 +71,7 @@ pub struct Entry {
     /// Its number.
     pub number: ResourceNo,
     /// The entry as it is in force.
-    pub entry: CatalogueEntry,
+    pub entry: Arc<CatalogueEntry>,
     /// Items that earlier versions had and this one has not: rows may still hold values of them, so
     /// their numbers must not come back with another type.
     former: BTreeMap<FieldId, DataType>,
@@ -84,7 +84,7 @@ impl Entry {
             former.insert(item.id, item.data_type);
         }
         former.retain(|id, _| entry.item(*id).is_none());
-        Self { number, entry: entry.clone(), former }
+        Self { number, entry: Arc::new(entry.clone()), former }
     }
 
     /// The type that an item number has had in any version.
