@@ -50,7 +50,7 @@ fuzz: ## Fuzz each reader of foreign bytes for FUZZ_SECONDS (needs a nightly too
 		# What is newly found goes to a folder of its own; the corpus in git stays small.
 		mkdir -p "fuzz/target/corpus/$$target"
 		cargo +nightly fuzz run "$$target" "fuzz/target/corpus/$$target" "fuzz/corpus/$$target" -- \
-			-max_total_time=$(FUZZ_SECONDS) -max_len=65536 -rss_limit_mb=512 -print_final_stats=0
+			-max_total_time=$(FUZZ_SECONDS) -max_len=65536 -rss_limit_mb=512 -verbosity=0
 	done
 
 lint: ## Formatting, lints, documentation, licences
