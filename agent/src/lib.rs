@@ -2,3 +2,6 @@
 //! writes what the department was granted.
 
 pub mod config;
+pub mod quarantine;
+pub mod sinks;
+pub mod spool;

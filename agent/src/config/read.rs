@@ -135,23 +135,23 @@ fn nodes(root: &Section<'_>) -> Vec<NodeConfig> {
     for table in &tables {
         table.only(&["name", "catalogue", "publish", "subscribe"]);
         let name: Option<NodeName> = table.parsed("name", "1 to 64 of a-z, 0-9, '-', '_', '.'");
-        let publish = table.sections("publish").iter().filter_map(|each| {
-            let publish = publish(each)?;
+        let mut published = Vec::new();
+        for each in &table.sections("publish") {
+            let Some(publish) = publish(each) else { continue };
             let first = resources.insert(publish.resource.clone(), each.key("resource"));
             if let Some(first) = first {
                 let hint = format!("{first} has it; a resource is published from one place");
                 each.report("resource", "is published twice", hint);
             }
-            Some(publish)
-        });
-        let publish = publish.collect();
+            published.push(publish);
+        }
         let subscribe = table.sections("subscribe").iter().filter_map(subscribe).collect();
         let catalogue = table.path("catalogue");
         let Some(name) = name else { continue };
         if let Some(first) = names.insert(name.clone(), table.key("name")) {
             table.report("name", "is used twice", format!("{first} has it already"));
         }
-        nodes.push(NodeConfig { name, catalogue, publish, subscribe });
+        nodes.push(NodeConfig { name, catalogue, publish: published, subscribe });
     }
     return nodes;
 

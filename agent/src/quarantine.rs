@@ -1,0 +1,232 @@
+//! Quarantine: rejected rows in files that a person opens, corrects and sends again.
+//!
+//! `quarantine/<resource, "/" replaced by "_">/<date>.csv`, UTF-8 with byte order mark so that
+//! spreadsheets read it, columns: number of the row in its source, item, code of the reason, reason
+//! in Chinese and in English, the row as it stood there. A row is written and synced before the
+//! position behind it is; after a crash in between it can stand there twice, never not at all.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufWriter, Read, Seek, Write};
+use std::path::{Path, PathBuf};
+
+use hutong_schema::catalogue::Item;
+use hutong_schema::ids::ResourceCode;
+use hutong_schema::rules::RejectReason;
+
+/// The folder of quarantine files.
+#[derive(Clone, Debug)]
+pub struct Quarantine {
+    dir: PathBuf,
+}
+
+/// A row that is not published, and why.
+#[derive(Clone, Copy, Debug)]
+pub struct Rejection<'a> {
+    /// Its number in the source, from 1 (the header line of a CSV not counted); 0 if unknown.
+    pub row: u64,
+    /// The item at fault; `None` for the row as a whole.
+    pub item: Option<&'a Item>,
+    /// Why.
+    pub reason: RejectReason,
+    /// More about it, such as the first row with the same key.
+    pub note: &'a str,
+    /// The row as it stood in the source.
+    pub raw: &'a [u8],
+}
+
+/// A quarantine file cannot be written.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write rejected rows to {path}")]
+pub struct QuarantineError {
+    /// The file.
+    pub path: PathBuf,
+    /// The system's error.
+    #[source]
+    pub source: io::Error,
+}
+
+const MARK: &[u8] = b"\xEF\xBB\xBF";
+const HEADER: [&str; 7] = ["行号 row", "数据项 item", "代码 code", "原因", "reason", "说明 note", "原始数据 raw"];
+
+impl Quarantine {
+    /// Quarantine in this folder, which is created with the first rejected row.
+    pub fn new(dir: PathBuf) -> Self {
+        Self { dir }
+    }
+
+    /// The folder of a resource's files.
+    pub fn folder(&self, resource: &ResourceCode) -> PathBuf {
+        self.dir.join(resource.as_str().replace('/', "_"))
+    }
+
+    /// Appends rows to today's file; they are on disk when this returns.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn append(
+        &self,
+        resource: &ResourceCode,
+        rejections: &[Rejection<'_>],
+    ) -> Result<(), QuarantineError> {
+        if rejections.is_empty() {
+            return Ok(());
+        }
+        let mut staged = self.stage(resource);
+        for rejection in rejections {
+            staged.push(rejection)?;
+        }
+        staged.publish()
+    }
+
+    /// Collects the rejected rows of one scan aside, so that a scan that is given up and repeated
+    /// does not leave them twice.
+    pub fn stage(&self, resource: &ResourceCode) -> Staged {
+        let folder = self.folder(resource);
+        Staged { path: folder.join(".scan.csv"), folder, writer: None, rows: 0 }
+    }
+}
+
+/// Rejected rows of a scan under way.
+#[derive(Debug)]
+pub struct Staged {
+    folder: PathBuf,
+    path: PathBuf,
+    writer: Option<csv::Writer<BufWriter<File>>>,
+    rows: u64,
+}
+
+impl Staged {
+    /// Adds a row.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn push(&mut self, rejection: &Rejection<'_>) -> Result<(), QuarantineError> {
+        self.rows += 1;
+        let result = self.write(rejection);
+        result.map_err(|source| QuarantineError { path: self.path.clone(), source })
+    }
+
+    /// Rows so far.
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// Appends everything to today's file; it is on disk when this returns.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn publish(mut self) -> Result<(), QuarantineError> {
+        let Some(writer) = self.writer.take() else { return Ok(()) };
+        let path = self.folder.join(format!("{}.csv", jiff::Zoned::now().date()));
+        let result = append(writer, &path).and_then(|()| sync_folder(&self.folder));
+        result.map_err(|source| QuarantineError { path, source })
+    }
+
+    fn write(&mut self, rejection: &Rejection<'_>) -> io::Result<()> {
+        let writer = match &mut self.writer {
+            Some(writer) => writer,
+            None => {
+                fs::create_dir_all(&self.folder)?;
+                let file = private().read(true).write(true).create(true).truncate(true).open(&self.path)?;
+                self.writer.insert(csv::Writer::from_writer(BufWriter::new(file)))
+            }
+        };
+        let item = rejection.item.map_or(String::new(), |item| format!("{} {}", item.name, item.label));
+        let number = |number: u64| if number == 0 { String::new() } else { number.to_string() };
+        writer.write_field(number(rejection.row))?;
+        writer.write_field(item)?;
+        writer.write_field(rejection.reason.code().to_string())?;
+        writer.write_field(rejection.reason.zh())?;
+        writer.write_field(rejection.reason.to_string())?;
+        writer.write_field(rejection.note)?;
+        writer.write_field(String::from_utf8_lossy(rejection.raw).as_bytes())?;
+        writer.write_record(None::<&[u8]>)?;
+        Ok(())
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        // Without a row there is no file; one that stays behind is overwritten by the next scan.
+        if self.rows > 0 {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn append(writer: csv::Writer<BufWriter<File>>, path: &Path) -> io::Result<()> {
+    let buffered = writer.into_inner().map_err(|error| io::Error::other(error.to_string()))?;
+    let mut staged = buffered.into_inner().map_err(io::IntoInnerError::into_error)?;
+    staged.rewind()?;
+    let mut file = private().append(true).create(true).open(path)?;
+    if file.metadata()?.len() == 0 {
+        file.write_all(MARK)?;
+        let mut header = csv::Writer::from_writer(Vec::new());
+        header.write_record(HEADER)?;
+        file.write_all(&header.into_inner().map_err(|error| io::Error::other(error.to_string()))?)?;
+    }
+    let mut piece = vec![0; 64 * 1024];
+    loop {
+        match staged.read(&mut piece)? {
+            0 => return file.sync_all(),
+            read => file.write_all(&piece[..read])?,
+        }
+    }
+}
+
+/// Rejected rows hold personal data: only the agent's own user reads them.
+fn private() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options
+}
+
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    #[cfg(unix)]
+    File::open(folder)?.sync_all()?;
+    #[cfg(not(unix))]
+    let _ = folder;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rejection(raw: &str) -> Rejection<'_> {
+        Rejection { row: 7, item: None, reason: RejectReason::CheckDigit, note: "", raw: raw.as_bytes() }
+    }
+
+    fn content(quarantine: &Quarantine, resource: &ResourceCode) -> Vec<String> {
+        let mut files: Vec<_> = fs::read_dir(quarantine.folder(resource)).unwrap().collect();
+        assert_eq!(files.len(), 1);
+        let bytes = fs::read(files.remove(0).unwrap().path()).unwrap();
+        assert!(bytes.starts_with(MARK));
+        String::from_utf8(bytes).unwrap().lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn a_person_can_read_what_was_wrong() {
+        let dir = tempfile::tempdir().unwrap();
+        let quarantine = Quarantine::new(dir.path().to_owned());
+        let resource: ResourceCode = "300001/000001".parse().unwrap();
+        quarantine.append(&resource, &[rejection("11010119900101001X,示例")]).unwrap();
+        quarantine.append(&resource, &[rejection("a \"b\"")]).unwrap();
+        let lines = content(&quarantine, &resource);
+        assert_eq!(lines.len(), 3);
+        assert!(lines[1].starts_with("7,,4,校验码错误,wrong check digit,,\"11010119900101001X,示例\""));
+        assert!(lines[2].ends_with("\"a \"\"b\"\"\""));
+    }
+
+    #[test]
+    fn a_scan_that_is_given_up_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let quarantine = Quarantine::new(dir.path().to_owned());
+        let resource: ResourceCode = "300001/000001".parse().unwrap();
+        let mut staged = quarantine.stage(&resource);
+        staged.push(&rejection("x")).unwrap();
+        drop(staged);
+        assert_eq!(fs::read_dir(quarantine.folder(&resource)).unwrap().count(), 0);
+    }
+}

@@ -1,0 +1,206 @@
+//! Acknowledgements: the image follows what the hub accepted, rejected rows go to quarantine, and
+//! what is settled leaves the outbox, in one commit.
+
+use std::collections::HashMap;
+
+use hutong_schema::batch::{BatchKind, decompress_into};
+use hutong_schema::block::Block;
+use hutong_schema::catalogue::{CatalogueEntry, DataType};
+use hutong_schema::digest::leaf_of;
+use hutong_schema::row::{FieldId, key_parts};
+use hutong_schema::rules::RejectReason;
+use hutong_schema::wire::v1::publish::{Ack, RejectedRow};
+
+use super::committer;
+use super::outbox::OutboxBatch;
+use super::stream::Acknowledged;
+use super::{ImageDelta, Store, StoreError, StreamId, WriteBatch};
+use crate::quarantine::{Quarantine, QuarantineError, Rejection};
+
+/// What an acknowledgement brought about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AckOutcome {
+    /// Batches acknowledged for the first time.
+    pub batches: u64,
+    /// Changes accepted in them.
+    pub accepted: u64,
+    /// Rows of them written to quarantine.
+    pub rejected: u64,
+    /// Whether nothing is left to be acknowledged.
+    pub drained: bool,
+}
+
+/// An acknowledgement cannot be taken.
+#[derive(Debug, thiserror::Error)]
+pub enum AckError {
+    /// The chain hashes differ: the hub stored something else under this number.
+    #[error("the hub acknowledges other content for batch {0} than this agent sent")]
+    Forked(u64),
+    /// The rejected rows could not be written; nothing of the acknowledgement was taken.
+    #[error(transparent)]
+    Quarantine(#[from] QuarantineError),
+    /// The store failed or refused.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Batches handled with one commit: bounds the memory of a long acknowledgement.
+const SLICE_BYTES: usize = 2 * 1024 * 1024;
+
+impl Store {
+    /// Takes an acknowledgement; durable when it returns. Taking one again changes nothing. Blocks:
+    /// call it from a thread that may.
+    ///
+    /// # Errors
+    /// When the hub's chain differs, rejected rows cannot be written, or the store fails.
+    pub fn acknowledge(
+        &self,
+        stream: StreamId,
+        ack: &Ack,
+        entry: &CatalogueEntry,
+        quarantine: &Quarantine,
+    ) -> Result<AckOutcome, AckError> {
+        let known = self.chain_at(stream, ack.stored_through)?;
+        if known.is_some_and(|chain| chain != ack.chain) {
+            return Err(AckError::Forked(ack.stored_through));
+        }
+        let mut rejected: HashMap<u64, Vec<&RejectedRow>> = HashMap::new();
+        for row in &ack.rejected {
+            rejected.entry(row.seq).or_default().push(row);
+        }
+        let mut outcome = AckOutcome::default();
+        loop {
+            let state = self.stream(stream)?.state;
+            let mut slice = Vec::new();
+            if ack.stored_through > state.stored_through {
+                slice = self.pending(stream, state.stored_through, SLICE_BYTES)?;
+                slice.retain(|batch| batch.header.seq <= ack.stored_through);
+            }
+            let (stored_through, chain) = slice.last().map_or(
+                (state.stored_through, state.stored_chain),
+                |batch| (batch.header.seq, batch.chain),
+            );
+            let settled_through = ack.settled_through.min(stored_through);
+            if slice.is_empty() && settled_through <= state.settled_through {
+                outcome.drained = state.is_drained();
+                return match ack.stored_through > state.stored_through {
+                    // Announced, but not in the outbox: let the transition name it.
+                    true if ack.stored_through > state.last_seq() => {
+                        let appended = state.last_seq();
+                        let acknowledged = ack.stored_through;
+                        let conflict = super::Conflict::NeverSent { acknowledged, appended };
+                        Err(StoreError::Conflict { stream, conflict }.into())
+                    }
+                    _ => Ok(outcome),
+                };
+            }
+            let mut accepted = Accepted::default();
+            for batch in &slice {
+                let refused = rejected.get(&batch.header.seq).map_or(&[][..], Vec::as_slice);
+                accepted.take(batch, refused, entry, quarantine)?;
+            }
+            let step = Acknowledged {
+                epoch: state.epoch,
+                stored_before: state.stored_through,
+                stored_through,
+                chain,
+                settled_through,
+                accepted: accepted.rows,
+                rejected: accepted.rejected,
+            };
+            outcome.batches += slice.len() as u64;
+            outcome.accepted += accepted.rows;
+            outcome.rejected += accepted.rejected;
+            drop(slice);
+            let mut writes = WriteBatch::new();
+            writes.push(committer::acknowledge(stream, step, accepted.image));
+            self.commit_blocking(writes)?;
+        }
+    }
+}
+
+/// What the batches of a slice add up to.
+#[derive(Default)]
+struct Accepted {
+    image: ImageDelta,
+    rows: u64,
+    rejected: u64,
+    raw: Vec<u8>,
+    scratch: Vec<u8>,
+}
+
+impl Accepted {
+    fn take(
+        &mut self,
+        batch: &OutboxBatch,
+        refused: &[&RejectedRow],
+        entry: &CatalogueEntry,
+        quarantine: &Quarantine,
+    ) -> Result<(), AckError> {
+        if batch.header.kind != BatchKind::Rows {
+            return Ok(());
+        }
+        let header = &batch.header;
+        decompress_into(&batch.payload, header.codec, header.raw_len as usize, &mut self.raw)
+            .map_err(StoreError::from)?;
+        let block = Block::parse(&self.raw)
+            .map_err(|_| StoreError::Record("the column block of a batch of the outbox"))?;
+        let mut skip: Vec<usize> = refused.iter().map(|row| row.index as usize).collect();
+        skip.sort_unstable();
+        skip.dedup();
+        for index in 0..block.rows() {
+            if skip.binary_search(&index).is_ok() {
+                continue;
+            }
+            let key = block.key(index);
+            if block.is_delete(index) {
+                self.image.delete(key);
+            } else {
+                let fields = (0..block.columns()).filter_map(|column| {
+                    block.value(column, index).map(|value| (block.field(column), value))
+                });
+                self.image.upsert(key, leaf_of(key, fields, &mut self.scratch));
+            }
+            self.rows += 1;
+        }
+        self.rejected += skip.len() as u64;
+        let mut rows = Vec::with_capacity(refused.len());
+        for row in refused.iter().filter(|row| (row.index as usize) < block.rows()) {
+            rows.push((row, raw_row(&block, row.index as usize, entry)));
+        }
+        let rejections: Vec<_> = rows
+            .iter()
+            .map(|(row, raw)| Rejection {
+                row: batch.origin(row.index as usize),
+                item: entry.item(row.field),
+                reason: RejectReason::from_code(row.reason).unwrap_or(RejectReason::Type),
+                note: "rejected by the hub",
+                raw,
+            })
+            .collect();
+        Ok(quarantine.append(&entry.code, &rejections)?)
+    }
+}
+
+/// The row as JSON: its source line is gone, its values are in the block.
+fn raw_row(block: &Block<'_>, index: usize, entry: &CatalogueEntry) -> Vec<u8> {
+    let mut row = serde_json::Map::new();
+    let mut put = |field: FieldId, value: &[u8]| {
+        let item = entry.item(field);
+        let name = item.map_or_else(|| field.to_string(), |item| item.name.clone());
+        let text = match item.map(|item| item.data_type) {
+            Some(DataType::Geometry) => "<geometry>".to_owned(),
+            Some(_) | None => String::from_utf8_lossy(value).into_owned(),
+        };
+        row.insert(name, text.into());
+    };
+    for (item, part) in entry.keys().iter().zip(key_parts(block.key(index))) {
+        put(item.id, part);
+    }
+    for column in 0..block.columns() {
+        if let Some(value) = block.value(column, index) {
+            put(block.field(column), value);
+        }
+    }
+    serde_json::Value::Object(row).to_string().into_bytes()
+}

@@ -1,0 +1,456 @@
+//! The one thread that writes: whatever waits becomes durable with one fsync.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use hutong_schema::wire::codec;
+use parking_lot::RwLock;
+use redb::{Database, Table, WriteTransaction};
+use tokio::sync::{mpsc, oneshot};
+
+use super::batch::{NewBatch, Operation, Receipt, WriteBatch};
+use super::image::{self, Merges};
+use super::keys::{Area, CHUNK_KEY, CHUNKS, META, OUTBOX, RECORDS, RUNS, STREAMS};
+use super::outbox::{self, Head};
+use super::space::Space;
+use super::stream::{Acknowledged, StreamRecord};
+use super::{Conflict, ImageId, StoreError, StreamId};
+
+/// Requests that may wait for the thread. When the queue is full, callers wait to put theirs in;
+/// its bytes are bounded by the few batches each caller has under way.
+pub(super) const QUEUE: usize = 64;
+/// Bytes of requests that one fsync covers; what comes later takes the next one.
+const GROUP_BYTES: u64 = 8 * 1024 * 1024;
+
+/// The states of all streams as of the last commit.
+pub(super) type Published = Arc<RwLock<HashMap<StreamId, StreamRecord>>>;
+
+pub(super) struct Request {
+    pub(super) batch: WriteBatch,
+    pub(super) done: oneshot::Sender<Result<Receipt, StoreError>>,
+}
+
+/// What the thread owns. It ends when the last handle is gone or after a failed write.
+pub(super) struct Committer {
+    pub(super) database: Arc<Database>,
+    pub(super) requests: mpsc::Receiver<Request>,
+    pub(super) published: Published,
+    pub(super) space: Arc<Space>,
+    pub(super) merges: Merges,
+    pub(super) next_id: u32,
+}
+
+/// Tables of one write transaction.
+struct Tables<'t> {
+    meta: Table<'t, &'static str, &'static [u8]>,
+    streams: Table<'t, u32, &'static [u8]>,
+    outbox: Table<'t, (u32, u64), &'static [u8]>,
+    runs: Table<'t, u32, &'static [u8]>,
+    chunks: Table<'t, &'static [u8; CHUNK_KEY], &'static [u8]>,
+    records: Table<'t, &'static [u8], &'static [u8]>,
+    /// Space of the outbox that is free once this transaction is committed.
+    freed: Vec<(StreamId, u64)>,
+}
+
+impl Committer {
+    pub(super) fn run(mut self) {
+        while let Some(group) = self.gather() {
+            let (answers, result) = self.commit(group);
+            let failed = result.is_err();
+            if let Err(error) = &result {
+                tracing::error!(%error, source = ?std::error::Error::source(error),
+                    "the store failed; nothing is accepted any more, restart the agent");
+            }
+            for (done, answer) in answers {
+                // Nobody waits any more: the write is durable all the same.
+                let _ = done.send(if failed { Err(StoreError::Closed) } else { answer });
+            }
+            if failed {
+                return;
+            }
+        }
+    }
+
+    /// Waits for requests; returns at once while runs are to be merged. `None` when no handle is
+    /// left.
+    fn gather(&mut self) -> Option<Vec<Request>> {
+        let mut group = Vec::new();
+        if !self.merges.pending() {
+            group.push(self.requests.blocking_recv()?);
+        }
+        let mut bytes = 0;
+        loop {
+            match self.requests.try_recv() {
+                Ok(request) => {
+                    bytes += request.batch.bytes();
+                    group.push(request);
+                    if bytes >= GROUP_BYTES {
+                        return Some(group);
+                    }
+                }
+                Err(mpsc::error::TryRecvError::Empty) => return Some(group),
+                Err(mpsc::error::TryRecvError::Disconnected) if group.is_empty() => return None,
+                Err(mpsc::error::TryRecvError::Disconnected) => return Some(group),
+            }
+        }
+    }
+
+    #[expect(clippy::type_complexity, reason = "answers and verdict of one group, used once")]
+    fn commit(
+        &mut self,
+        group: Vec<Request>,
+    ) -> (Vec<(oneshot::Sender<Result<Receipt, StoreError>>, Result<Receipt, StoreError>)>, Result<(), StoreError>)
+    {
+        let (batches, senders): (Vec<_>, Vec<_>) =
+            group.into_iter().map(|request| (request.batch, request.done)).unzip();
+        let mut answers = Vec::with_capacity(batches.len());
+        let result = self.write(batches, &mut answers);
+        answers.resize_with(senders.len(), || Err(StoreError::Closed));
+        (senders.into_iter().zip(answers).collect(), result)
+    }
+
+    fn write(
+        &mut self,
+        batches: Vec<WriteBatch>,
+        answers: &mut Vec<Result<Receipt, StoreError>>,
+    ) -> Result<(), StoreError> {
+        let failed = |error| StoreError::engine("committed", redb::Error::from(error));
+        let database = self.database.clone();
+        let transaction = database
+            .begin_write()
+            .map_err(|error| StoreError::engine("began a commit", redb::Error::from(error)))?;
+        let mut changed = HashMap::new();
+        let freed = {
+            let mut tables = Tables::open(&transaction)?;
+            for batch in batches {
+                // A conflict leaves nothing behind: all transitions are tried before anything is written.
+                answers.push(match self.decide(&batch, &changed) {
+                    Ok(states) => {
+                        changed.extend(states);
+                        Ok(self.apply(batch, &mut tables, &mut changed)?)
+                    }
+                    Err(conflict) => Err(conflict),
+                });
+            }
+            for (stream, record) in &changed {
+                let stored = codec::encode(record).map_err(|_| StoreError::Record("a stream"))?;
+                tables.streams.insert(stream.0, &stored[..]).map_err(written)?;
+            }
+            self.merges.step(&database, &mut tables.runs, &mut tables.chunks)?;
+            tables.freed
+        };
+        transaction.commit().map_err(failed)?;
+        self.published.write().extend(changed);
+        for (stream, bytes) in freed {
+            self.space.release(stream, bytes);
+        }
+        Ok(())
+    }
+
+    /// The states that a batch would lead to; an error if one of its transitions is refused.
+    fn decide(
+        &self,
+        batch: &WriteBatch,
+        changed: &HashMap<StreamId, StreamRecord>,
+    ) -> Result<HashMap<StreamId, StreamRecord>, StoreError> {
+        let mut states = HashMap::new();
+        for operation in &batch.operations {
+            let Some(stream) = operation.stream() else { continue };
+            let conflict = |conflict| StoreError::Conflict { stream, conflict };
+            let record = match states.entry(stream) {
+                std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
+                std::collections::hash_map::Entry::Vacant(entry) => {
+                    let known = changed.get(&stream).cloned();
+                    let known = known.or_else(|| self.published.read().get(&stream).cloned());
+                    entry.insert(known.ok_or_else(|| conflict(Conflict::Unknown))?)
+                }
+            };
+            transition(record, operation).map_err(conflict)?;
+        }
+        // What is written is decided again in order while it is applied, from the same start.
+        Ok(states.into_keys().filter_map(|stream| self.start(stream, changed)).collect())
+    }
+
+    fn start(
+        &self,
+        stream: StreamId,
+        changed: &HashMap<StreamId, StreamRecord>,
+    ) -> Option<(StreamId, StreamRecord)> {
+        let known = changed.get(&stream).cloned();
+        known.or_else(|| self.published.read().get(&stream).cloned()).map(|record| (stream, record))
+    }
+
+    fn apply(
+        &mut self,
+        batch: WriteBatch,
+        tables: &mut Tables<'_>,
+        states: &mut HashMap<StreamId, StreamRecord>,
+    ) -> Result<Receipt, StoreError> {
+        let mut receipt = Receipt::default();
+        for operation in batch.operations {
+            if let Some(stream) = operation.stream() {
+                let conflict = |conflict| StoreError::Conflict { stream, conflict };
+                let record = states.get_mut(&stream).ok_or_else(|| conflict(Conflict::Unknown))?;
+                let settled_before = record.state.settled_through;
+                transition(record, &operation).map_err(conflict)?;
+                match operation {
+                    Operation::Append { batch, .. } => {
+                        receipt.appended.push(record.state.last_seq());
+                        tables.append(stream, record, &batch)?;
+                    }
+                    Operation::Acknowledge { image, .. } => {
+                        let settled = settled_before + 1..=record.state.settled_through;
+                        let (batches, bytes) = tables.remove_batches(stream, settled)?;
+                        record.state.queued_batches -= batches.min(record.state.queued_batches);
+                        record.state.queued_bytes -= bytes.min(record.state.queued_bytes);
+                        self.change_image(tables, stream.into(), image)?;
+                    }
+                    Operation::BeginEpoch { .. } => {
+                        tables.remove_batches(stream, 0..=u64::MAX)?;
+                        self.clear_image(tables, stream.into())?;
+                        let source = Area::Sources.key(&stream.0.to_be_bytes());
+                        tables.records.remove(&source[..]).map_err(written)?;
+                    }
+                    Operation::DropPending { .. } => {
+                        let pending = record.state.next_seq..=u64::MAX;
+                        let (batches, bytes) = tables.remove_batches(stream, pending)?;
+                        record.state.queued_batches -= batches.min(record.state.queued_batches);
+                        record.state.queued_bytes -= bytes.min(record.state.queued_bytes);
+                        let source = Area::Sources.key(&stream.0.to_be_bytes());
+                        tables.records.remove(&source[..]).map_err(written)?;
+                    }
+                    Operation::Count { .. }
+                    | Operation::Put { .. }
+                    | Operation::Remove { .. }
+                    | Operation::Image { .. }
+                    | Operation::ClearImage { .. }
+                    | Operation::NewStreams { .. }
+                    | Operation::NewImage { .. } => {}
+                }
+                continue;
+            }
+            match operation {
+                Operation::Put { area, key, value } => {
+                    tables.records.insert(&area.key(&key)[..], &value[..]).map_err(written)?;
+                }
+                Operation::Remove { area, key } => {
+                    tables.records.remove(&area.key(&key)[..]).map_err(written)?;
+                }
+                Operation::Image { image, delta } => self.change_image(tables, image, delta)?,
+                Operation::ClearImage { image } => self.clear_image(tables, image)?,
+                Operation::NewStreams { wanted } => {
+                    for (node, resource) in wanted {
+                        let known = |record: &StreamRecord| {
+                            record.node == node && record.resource == resource
+                        };
+                        if !states.values().chain(self.published.read().values()).any(known) {
+                            let stream = StreamId(self.take_id(tables)?);
+                            let state = super::stream::StreamState { next_seq: 1, ..Default::default() };
+                            states.insert(stream, StreamRecord { node, resource, state });
+                        }
+                    }
+                }
+                Operation::NewImage { name } => {
+                    let key = Area::Images.key(&name);
+                    if tables.records.get_mut(&key[..]).map_err(written)?.is_none() {
+                        let number = self.take_id(tables)?;
+                        tables.records.insert(&key[..], &number.to_be_bytes()[..]).map_err(written)?;
+                    }
+                }
+                Operation::Append { .. }
+                | Operation::Acknowledge { .. }
+                | Operation::BeginEpoch { .. }
+                | Operation::DropPending { .. }
+                | Operation::Count { .. } => {}
+            }
+        }
+        Ok(receipt)
+    }
+
+    fn change_image(
+        &mut self,
+        tables: &mut Tables<'_>,
+        image: ImageId,
+        delta: image::ImageDelta,
+    ) -> Result<(), StoreError> {
+        if !delta.is_empty() {
+            image::write_delta(&mut tables.runs, &mut tables.chunks, image, delta)?;
+            self.merges.changed(image);
+        }
+        Ok(())
+    }
+
+    fn clear_image(&mut self, tables: &mut Tables<'_>, image: ImageId) -> Result<(), StoreError> {
+        self.merges.cleared(image);
+        image::clear(&mut tables.runs, &mut tables.chunks, image)
+    }
+
+    fn take_id(&mut self, tables: &mut Tables<'_>) -> Result<u32, StoreError> {
+        let id = self.next_id;
+        self.next_id += 1;
+        let next = self.next_id.to_be_bytes();
+        tables.meta.insert(super::NEXT_ID, &next[..]).map_err(written)?;
+        Ok(id)
+    }
+}
+
+/// What an operation does to the state of its stream.
+fn transition(record: &mut StreamRecord, operation: &Operation) -> Result<(), Conflict> {
+    let state = &mut record.state;
+    match operation {
+        Operation::Append { batch, expect, .. } => {
+            if let Some(expected) = expect
+                && *expected != state.next_seq
+            {
+                return Err(Conflict::Moved { expected: *expected, found: state.next_seq });
+            }
+            state.append(&batch.facts).map(|_| ())
+        }
+        Operation::Acknowledge { ack, .. } => state.acknowledge(ack),
+        Operation::BeginEpoch { epoch, has_rows, .. } => {
+            state.begin_epoch(&record.resource, *epoch, *has_rows);
+            Ok(())
+        }
+        Operation::DropPending { replace, .. } => {
+            state.drop_pending(*replace);
+            Ok(())
+        }
+        Operation::Count { read, rejected, .. } => {
+            state.counters.read += read;
+            state.counters.rejected += rejected;
+            Ok(())
+        }
+        Operation::Put { .. }
+        | Operation::Remove { .. }
+        | Operation::Image { .. }
+        | Operation::ClearImage { .. }
+        | Operation::NewStreams { .. }
+        | Operation::NewImage { .. } => Ok(()),
+    }
+}
+
+impl Operation {
+    /// The stream whose state it changes.
+    fn stream(&self) -> Option<StreamId> {
+        match self {
+            Self::Append { stream, .. }
+            | Self::Acknowledge { stream, .. }
+            | Self::BeginEpoch { stream, .. }
+            | Self::DropPending { stream, .. }
+            | Self::Count { stream, .. } => Some(*stream),
+            Self::Put { .. }
+            | Self::Remove { .. }
+            | Self::Image { .. }
+            | Self::ClearImage { .. }
+            | Self::NewStreams { .. }
+            | Self::NewImage { .. } => None,
+        }
+    }
+}
+
+impl WriteBatch {
+    fn bytes(&self) -> u64 {
+        let size = |operation: &Operation| match operation {
+            Operation::Append { batch, .. } => batch.stored_len(),
+            Operation::Acknowledge { image, .. } => image.len() as u64 * 100,
+            Operation::Image { delta, .. } => delta.len() as u64 * 100,
+            Operation::Put { value, .. } => value.len() as u64,
+            Operation::BeginEpoch { .. }
+            | Operation::DropPending { .. }
+            | Operation::Count { .. }
+            | Operation::Remove { .. }
+            | Operation::ClearImage { .. }
+            | Operation::NewStreams { .. }
+            | Operation::NewImage { .. } => 0,
+        };
+        self.operations.iter().map(size).sum()
+    }
+}
+
+impl<'t> Tables<'t> {
+    fn open(transaction: &'t WriteTransaction) -> Result<Self, StoreError> {
+        Ok(Self {
+            meta: transaction.open_table(META).map_err(written)?,
+            streams: transaction.open_table(STREAMS).map_err(written)?,
+            outbox: transaction.open_table(OUTBOX).map_err(written)?,
+            runs: transaction.open_table(RUNS).map_err(written)?,
+            chunks: transaction.open_table(CHUNKS).map_err(written)?,
+            records: transaction.open_table(RECORDS).map_err(written)?,
+            freed: Vec::new(),
+        })
+    }
+
+    /// Writes the batch that the state was just given.
+    fn append(
+        &mut self,
+        stream: StreamId,
+        record: &StreamRecord,
+        batch: &NewBatch,
+    ) -> Result<(), StoreError> {
+        let facts = &batch.facts;
+        let head = Head {
+            header: hutong_schema::batch::BatchHeader {
+                seq: record.state.last_seq(),
+                kind: facts.kind,
+                schema_version: facts.schema_version,
+                rows: facts.rows,
+                raw_len: facts.raw_len,
+                codec: facts.codec,
+            },
+            chain: record.state.chain,
+            payload_hash: facts.payload_hash,
+            appended_ms: now_ms(),
+            origins_len: batch.origins.len() as u32,
+        };
+        let head = head.encode()?;
+        let length = head.len() + batch.origins.len() + batch.payload.len();
+        let key = (stream.0, record.state.last_seq());
+        let mut place = self.outbox.insert_reserve(key, length).map_err(written)?;
+        let (first, rest) = place.as_mut().split_at_mut(head.len());
+        let (second, third) = rest.split_at_mut(batch.origins.len());
+        first.copy_from_slice(&head);
+        second.copy_from_slice(&batch.origins);
+        third.copy_from_slice(&batch.payload);
+        Ok(())
+    }
+
+    /// Removes batches; how many there were, and their size as it was reserved.
+    fn remove_batches(
+        &mut self,
+        stream: StreamId,
+        seqs: std::ops::RangeInclusive<u64>,
+    ) -> Result<(u64, u64), StoreError> {
+        let (mut batches, mut bytes, mut damaged) = (0, 0, None);
+        let range = (stream.0, *seqs.start())..=(stream.0, *seqs.end());
+        if seqs.is_empty() {
+            return Ok((0, 0));
+        }
+        self.outbox
+            .retain_in(range, |_, stored| {
+                batches += 1;
+                match outbox::reserved_len(stored) {
+                    Ok(length) => bytes += length,
+                    Err(error) => damaged = Some(error),
+                }
+                false
+            })
+            .map_err(written)?;
+        self.freed.push((stream, bytes));
+        damaged.map_or(Ok((batches, bytes)), Err)
+    }
+}
+
+fn written(error: impl Into<redb::Error>) -> StoreError {
+    StoreError::engine("wrote", error)
+}
+
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// The acknowledgement operation; its image changes are prepared by the caller.
+pub(super) fn acknowledge(stream: StreamId, ack: Acknowledged, image: image::ImageDelta) -> Operation {
+    Operation::Acknowledge { stream, ack, image }
+}

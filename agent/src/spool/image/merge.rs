@@ -1,0 +1,165 @@
+//! Merging runs, a few megabytes with each group commit, so that no commit waits long.
+
+use std::collections::VecDeque;
+
+use hutong_schema::digest::KeyHash;
+use redb::{Database, ReadableDatabase};
+
+use super::super::{ImageId, StoreError};
+use super::chunk::ChunkWriter;
+use super::runs::{ChunkTable, Run, RunList, RunTable, put, remove};
+use super::scan::Scan;
+
+/// Bytes of merged chunks written with one commit.
+const STEP_BYTES: usize = 2 * 1024 * 1024;
+
+/// Merges that wait and the one under way. Owned by the commit thread.
+#[derive(Default)]
+pub(in super::super) struct Merges {
+    waiting: VecDeque<ImageId>,
+    current: Option<Merge>,
+}
+
+struct Merge {
+    image: ImageId,
+    inputs: Vec<u32>,
+    output: u32,
+    /// Nothing older is left below: removals need not be kept.
+    keeps_removals: bool,
+    scan: Scan,
+    writer: ChunkWriter,
+}
+
+impl Merges {
+    /// Whether there is something to do.
+    pub(in super::super) fn pending(&self) -> bool {
+        self.current.is_some() || !self.waiting.is_empty()
+    }
+
+    /// An image got a new run.
+    pub(in super::super) fn changed(&mut self, image: ImageId) {
+        if !self.waiting.contains(&image) {
+            self.waiting.push_back(image);
+        }
+    }
+
+    /// An image was emptied: its runs are gone.
+    pub(in super::super) fn cleared(&mut self, image: ImageId) {
+        self.waiting.retain(|waiting| *waiting != image);
+        self.current = self.current.take().filter(|merge| merge.image != image);
+    }
+
+    /// Does a step within the transaction of the tables. Reads what was committed before it: runs
+    /// are never changed, so they are the same in both.
+    pub(in super::super) fn step(
+        &mut self,
+        database: &Database,
+        runs: &mut RunTable<'_>,
+        chunks: &mut ChunkTable<'_>,
+    ) -> Result<(), StoreError> {
+        let mut merge = match self.current.take() {
+            Some(merge) => merge,
+            None => match self.begin(database, runs)? {
+                Some(merge) => merge,
+                None => return Ok(()),
+            },
+        };
+        let mut written = 0;
+        while written < STEP_BYTES {
+            let full = match merge.scan.next()? {
+                Some(entry) if entry.leaf.is_none() && !merge.keeps_removals => continue,
+                Some(entry) => merge.writer.push(&entry),
+                None => return self.end(merge, runs, chunks),
+            };
+            if let Some((first, chunk)) = full {
+                written += chunk.len();
+                put(chunks, merge.image, merge.output, &first, &chunk)?;
+            }
+        }
+        self.current = Some(merge);
+        Ok(())
+    }
+
+    fn begin(
+        &mut self,
+        database: &Database,
+        runs: &mut RunTable<'_>,
+    ) -> Result<Option<Merge>, StoreError> {
+        while let Some(image) = self.waiting.pop_front() {
+            let mut list = RunList::read(runs, image)?;
+            let Some(start) = list.due() else { continue };
+            let transaction = database
+                .begin_read()
+                .map_err(|error| StoreError::engine("began a merge", redb::Error::from(error)))?;
+            // Only runs that are committed: one of this very transaction waits for the next merge.
+            let committed = {
+                let table = transaction
+                    .open_table(super::super::keys::RUNS)
+                    .map_err(|error| StoreError::engine("began a merge", error))?;
+                RunList::read(&table, image)?
+            };
+            let inputs: Vec<u32> = list.runs[start..]
+                .iter()
+                .filter(|run| committed.runs.contains(run))
+                .map(|run| run.number)
+                .collect();
+            if inputs.len() < 2 {
+                continue;
+            }
+            let scan = Scan::of_runs(&transaction, image, inputs.iter().copied(), &FIRST)?;
+            let output = list.next;
+            list.next += 1;
+            list.building = Some(output);
+            list.write(runs, image)?;
+            let keeps_removals = start > 0;
+            let writer = ChunkWriter::default();
+            return Ok(Some(Merge { image, inputs, output, keeps_removals, scan, writer }));
+        }
+        Ok(None)
+    }
+
+    /// Puts the output into the place of the inputs.
+    fn end(
+        &mut self,
+        mut merge: Merge,
+        runs: &mut RunTable<'_>,
+        chunks: &mut ChunkTable<'_>,
+    ) -> Result<(), StoreError> {
+        if let Some((first, chunk)) = merge.writer.finish() {
+            put(chunks, merge.image, merge.output, &first, &chunk)?;
+        }
+        let mut list = RunList::read(runs, merge.image)?;
+        let place = list.runs.iter().position(|run| merge.inputs.contains(&run.number));
+        list.runs.retain(|run| !merge.inputs.contains(&run.number));
+        if merge.writer.entries > 0 {
+            let run = Run { number: merge.output, entries: merge.writer.entries };
+            list.runs.insert(place.unwrap_or(0), run);
+        }
+        list.building = None;
+        list.write(runs, merge.image)?;
+        for number in &merge.inputs {
+            remove(chunks, merge.image, *number)?;
+        }
+        // The merged run may complete a group of its own size.
+        self.changed(merge.image);
+        Ok(())
+    }
+}
+
+const FIRST: KeyHash = [0; 16];
+
+/// Removes what a merge had written when the process ended.
+pub(in super::super) fn drop_unfinished(
+    runs: &mut RunTable<'_>,
+    chunks: &mut ChunkTable<'_>,
+    images: impl Iterator<Item = ImageId>,
+) -> Result<(), StoreError> {
+    for image in images {
+        let mut list = RunList::read(runs, image)?;
+        if let Some(unfinished) = list.building.take() {
+            remove(chunks, image, unfinished)?;
+            list.write(runs, image)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,23 @@
+//! Images: which keys, with which leaf, a peer is known to hold.
+//!
+//! An image is written in bulk, in the random order of arrival, and read only in the order of its
+//! key hashes: for the digest, and to be compared with a source as a whole. It is therefore kept as
+//! *runs*, each sorted by key hash and cut into chunks of about 32 KiB. Every change adds a run; when
+//! eight runs of about one size are there, they are merged into one. Later runs win. Nothing is
+//! looked up by key, and nothing is changed in place.
+
+mod chunk;
+mod delta;
+mod merge;
+mod runs;
+mod scan;
+
+pub use delta::ImageDelta;
+pub use scan::ImageEntry;
+
+pub(super) use merge::{Merges, drop_unfinished};
+pub(super) use runs::{clear, write_delta};
+pub(super) use scan::for_each;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,138 @@
+//! The list of an image's runs, and writing new ones.
+
+use hutong_schema::digest::KeyHash;
+use hutong_schema::wire::codec;
+use redb::{ReadableTable, Table};
+use serde::{Deserialize, Serialize};
+
+use super::super::keys::{CHUNK_KEY, chunk_key};
+use super::super::{ImageId, StoreError};
+use super::chunk::ChunkWriter;
+use super::delta::ImageDelta;
+
+/// Runs of one image, oldest first.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct RunList {
+    pub(super) runs: Vec<Run>,
+    pub(super) next: u32,
+    /// The output of a merge under way: not yet part of the image.
+    pub(super) building: Option<u32>,
+}
+
+/// One run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Run {
+    pub(super) number: u32,
+    pub(super) entries: u64,
+}
+
+pub(super) type RunTable<'t> = Table<'t, u32, &'static [u8]>;
+pub(super) type ChunkTable<'t> = Table<'t, &'static [u8; CHUNK_KEY], &'static [u8]>;
+
+/// Runs of about one size that are merged into one.
+const FAN_IN: usize = 8;
+/// Largest run of the lowest size class, entries; each class is eight times the one before.
+const CLASS_ENTRIES: u64 = 8_192;
+
+impl Run {
+    fn class(&self) -> u32 {
+        let mut limit = CLASS_ENTRIES;
+        let mut class = 0;
+        while self.entries > limit {
+            limit = limit.saturating_mul(FAN_IN as u64);
+            class += 1;
+        }
+        class
+    }
+}
+
+impl RunList {
+    pub(super) fn read(
+        table: &impl ReadableTable<u32, &'static [u8]>,
+        image: ImageId,
+    ) -> Result<Self, StoreError> {
+        let found = table.get(image.0).map_err(|error| StoreError::engine("read an image", error))?;
+        found.map_or_else(
+            || Ok(Self::default()),
+            |stored| codec::decode(stored.value()).map_err(|_| StoreError::Record("a list of runs")),
+        )
+    }
+
+    pub(super) fn write(&self, table: &mut RunTable<'_>, image: ImageId) -> Result<(), StoreError> {
+        let stored = codec::encode(self).map_err(|_| StoreError::Record("a list of runs"))?;
+        let written = table.insert(image.0, &stored[..]);
+        written.map(|_| ()).map_err(|error| StoreError::engine("wrote an image", error))
+    }
+
+    /// Index of the first run to be merged with all later ones, if it is time: the newest runs that
+    /// are no larger than some class, once there are enough of them.
+    pub(super) fn due(&self) -> Option<usize> {
+        let newest = |class| {
+            let larger = self.runs.iter().rposition(|run| run.class() > class);
+            larger.map_or(0, |index| index + 1)
+        };
+        let largest = self.runs.iter().map(Run::class).max().unwrap_or(0);
+        (0..=largest).map(newest).filter(|start| self.runs.len() - start >= FAN_IN).min()
+    }
+}
+
+/// Adds the changes as a run; an image that is still empty keeps no removals.
+pub(in super::super) fn write_delta(
+    runs: &mut RunTable<'_>,
+    chunks: &mut ChunkTable<'_>,
+    image: ImageId,
+    mut delta: ImageDelta,
+) -> Result<(), StoreError> {
+    let mut list = RunList::read(runs, image)?;
+    let number = list.next;
+    let mut writer = ChunkWriter::default();
+    let first_run = list.runs.is_empty();
+    for entry in delta.sorted() {
+        if first_run && entry.leaf.is_none() {
+            continue;
+        }
+        if let Some((first, chunk)) = writer.push(&entry) {
+            put(chunks, image, number, &first, &chunk)?;
+        }
+    }
+    if let Some((first, chunk)) = writer.finish() {
+        put(chunks, image, number, &first, &chunk)?;
+    }
+    if writer.entries > 0 {
+        list.next += 1;
+        list.runs.push(Run { number, entries: writer.entries });
+        list.write(runs, image)?;
+    }
+    Ok(())
+}
+
+/// Removes everything of an image but its count of run numbers.
+pub(in super::super) fn clear(
+    runs: &mut RunTable<'_>,
+    chunks: &mut ChunkTable<'_>,
+    image: ImageId,
+) -> Result<(), StoreError> {
+    let list = RunList::read(runs, image)?;
+    for number in list.runs.iter().map(|run| run.number).chain(list.building) {
+        remove(chunks, image, number)?;
+    }
+    RunList { next: list.next, ..RunList::default() }.write(runs, image)
+}
+
+pub(super) fn put(
+    chunks: &mut ChunkTable<'_>,
+    image: ImageId,
+    run: u32,
+    first: &KeyHash,
+    chunk: &[u8],
+) -> Result<(), StoreError> {
+    let written = chunks.insert(&chunk_key(image, run, first), chunk);
+    written.map(|_| ()).map_err(|error| StoreError::engine("wrote an image", error))
+}
+
+/// Removes the chunks of a run.
+pub(super) fn remove(chunks: &mut ChunkTable<'_>, image: ImageId, run: u32) -> Result<(), StoreError> {
+    let (first, last) = (chunk_key(image, run, &[0; 16]), chunk_key(image, run, &[0xFF; 16]));
+    let removed = chunks.retain_in::<&[u8; CHUNK_KEY], _>(&first..=&last, |_, _| false);
+    removed.map_err(|error| StoreError::engine("removed a part of an image", error))
+}

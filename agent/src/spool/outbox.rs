@@ -1,0 +1,182 @@
+//! Batches in the outbox: stored form, reading, and the row numbers that go with them.
+
+use hutong_schema::batch::{BatchHeader, ChainHash};
+use hutong_schema::wire::codec;
+use redb::ReadableTable;
+use serde::{Deserialize, Serialize};
+
+use super::{StoreError, StreamId};
+
+/// A batch of the outbox, as it is sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutboxBatch {
+    /// Its numbers.
+    pub header: BatchHeader,
+    /// Chain hash after it.
+    pub chain: ChainHash,
+    /// When it was appended, milliseconds since 1970 UTC.
+    pub appended_ms: i64,
+    /// Compressed payload.
+    pub payload: Vec<u8>,
+    /// Row numbers in the source, see [`OutboxBatch::origin`].
+    pub(super) origins: Vec<u8>,
+}
+
+/// What stands before row numbers and payload. Written behind its own length (one byte).
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(super) struct Head {
+    pub(super) header: BatchHeader,
+    pub(super) chain: ChainHash,
+    pub(super) payload_hash: [u8; 32],
+    pub(super) appended_ms: i64,
+    pub(super) origins_len: u32,
+}
+
+impl Head {
+    pub(super) fn encode(&self) -> Result<Vec<u8>, StoreError> {
+        let mut bytes = vec![0];
+        codec::encode_into(self, &mut bytes).map_err(|_| StoreError::Record("batch head"))?;
+        bytes[0] = u8::try_from(bytes.len() - 1).map_err(|_| StoreError::Record("batch head"))?;
+        Ok(bytes)
+    }
+
+    fn split(stored: &[u8]) -> Result<(Self, &[u8]), StoreError> {
+        let damaged = StoreError::Record("a batch of the outbox");
+        let Some((length, rest)) = stored.split_first() else { return Err(damaged) };
+        let Some((head, rest)) = rest.split_at_checked(usize::from(*length)) else {
+            return Err(damaged);
+        };
+        Ok((codec::decode(head).map_err(|_| damaged)?, rest))
+    }
+}
+
+impl OutboxBatch {
+    pub(super) fn decode(stored: &[u8]) -> Result<Self, StoreError> {
+        let (head, rest) = Head::split(stored)?;
+        let damaged = StoreError::Record("the payload of a batch of the outbox");
+        let Some((origins, payload)) = rest.split_at_checked(head.origins_len as usize) else {
+            return Err(damaged);
+        };
+        if *blake3::hash(payload).as_bytes() != head.payload_hash {
+            return Err(damaged);
+        }
+        Ok(Self {
+            header: head.header,
+            chain: head.chain,
+            appended_ms: head.appended_ms,
+            payload: payload.to_vec(),
+            origins: origins.to_vec(),
+        })
+    }
+
+    /// Number of a change's row in its source, from 1; 0 if it has none (a delete).
+    pub fn origin(&self, index: usize) -> u64 {
+        origins_of(&self.origins).nth(index).unwrap_or(0)
+    }
+}
+
+/// The facts of a stored batch, without its payload.
+pub(super) fn head_of(stored: &[u8]) -> Result<Head, StoreError> {
+    Head::split(stored).map(|(head, _)| head)
+}
+
+/// Bytes that were reserved for a stored batch.
+pub(super) fn reserved_len(stored: &[u8]) -> Result<u64, StoreError> {
+    Head::split(stored).map(|(_, rest)| rest.len() as u64)
+}
+
+/// Batches after `after`, as many as fit into `max_bytes`, at least one.
+pub(super) fn read(
+    table: &impl ReadableTable<(u32, u64), &'static [u8]>,
+    stream: StreamId,
+    after: u64,
+    max_bytes: usize,
+) -> Result<Vec<OutboxBatch>, StoreError> {
+    let engine = |error| StoreError::engine("read the outbox", redb::Error::from(error));
+    let (mut batches, mut bytes) = (Vec::new(), 0);
+    for found in table.range((stream.0, after + 1)..=(stream.0, u64::MAX)).map_err(engine)? {
+        let (_, stored) = found.map_err(engine)?;
+        bytes += stored.value().len();
+        if !batches.is_empty() && bytes > max_bytes {
+            break;
+        }
+        batches.push(OutboxBatch::decode(stored.value())?);
+    }
+    Ok(batches)
+}
+
+/// Writes row numbers of a batch: usually one byte per row, because numbers mostly rise by one.
+#[derive(Clone, Debug, Default)]
+pub struct Origins {
+    bytes: Vec<u8>,
+    last: u64,
+}
+
+impl Origins {
+    /// Adds the number of the next change's row, from 1; 0 for a change that stands in no row.
+    pub fn push(&mut self, row: u64) {
+        // 0 = no row; otherwise the distance to the row before, zigzag, plus one.
+        if row == 0 {
+            return self.bytes.push(0);
+        }
+        let distance = row.wrapping_sub(self.last) as i64;
+        let mut value = (((distance << 1) ^ (distance >> 63)) as u64).wrapping_add(1);
+        while value >= 0x80 {
+            self.bytes.push((value & 0x7F) as u8 | 0x80);
+            value >>= 7;
+        }
+        self.bytes.push(value as u8);
+        self.last = row;
+    }
+
+    /// The numbers so far; empty again.
+    pub fn take(&mut self) -> Vec<u8> {
+        self.last = 0;
+        std::mem::take(&mut self.bytes)
+    }
+}
+
+fn origins_of(bytes: &[u8]) -> impl Iterator<Item = u64> {
+    let (mut rest, mut last) = (bytes, 0u64);
+    std::iter::from_fn(move || {
+        let (mut value, mut shift) = (0u64, 0u32);
+        loop {
+            let (byte, after) = rest.split_first()?;
+            rest = after;
+            value |= u64::from(byte & 0x7F).checked_shl(shift)?;
+            shift += 7;
+            if byte & 0x80 == 0 {
+                break;
+            }
+        }
+        if value == 0 {
+            return Some(0);
+        }
+        let zigzag = value - 1;
+        let distance = (zigzag >> 1) as i64 ^ -((zigzag & 1) as i64);
+        last = last.wrapping_add(distance as u64);
+        Some(last)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn row_numbers_round_trip(rows in prop::collection::vec(0u64..1 << 40, 0..200)) {
+            let mut origins = Origins::default();
+            rows.iter().for_each(|row| origins.push(*row));
+            prop_assert_eq!(origins_of(&origins.take()).collect::<Vec<_>>(), rows);
+        }
+
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            let _ = origins_of(&bytes).count();
+            let _ = OutboxBatch::decode(&bytes);
+        }
+    }
+}
