@@ -11,7 +11,11 @@ use hutong_schema::{
 };
 
 use super::session::{Peer, StreamFailure};
-use crate::govern::{Command, Outcome};
+use crate::{
+    govern::{Command, EntriesOutcome, Outcome},
+    views::registry::Entry,
+};
+use std::sync::Arc;
 
 /// Entries in one page: the largest entry known has some 100 items, 20 KiB.
 const PAGE: usize = 40;
@@ -33,9 +37,9 @@ pub(super) async fn catalogue_apply(
         let detail = format!("{} entries at once, at most {APPLY_MAX} are taken", entries.len());
         return Err(Refused::new(RefusalCode::Catalogue, detail).into());
     }
-    let department = peer.department.clone();
+    let department = peer.department;
     let outcome = peer.rooms.governor.command(Command::PublishEntries { department, entries }).await?;
-    let Outcome::EntriesPublished { changed, unchanged, warnings } = outcome else {
+    let Outcome::Entries(EntriesOutcome { changed, unchanged, warnings }) = outcome else {
         return Err(Refused::new(RefusalCode::Internal, "the command had another outcome").into());
     };
     writer.send(&CatalogueApplied { changed, unchanged, warnings }).await?;
@@ -48,10 +52,13 @@ pub(super) async fn catalogue_list(
     list: &CatalogueList,
     writer: &mut FrameWriter,
 ) -> Result<(), StreamFailure> {
-    let own = list.own.then_some(&peer.department);
-    let entries = peer.rooms.registry.entries_after(list.after.as_ref(), own, PAGE + 1);
+    let entries: Vec<Arc<Entry>> = {
+        let registry = peer.rooms.registry.read();
+        let asked = |entry: &&Arc<Entry>| !list.own || entry.entry.provider == peer.department;
+        registry.entries_after(list.after.as_ref()).filter(asked).take(PAGE + 1).cloned().collect()
+    };
     let more = entries.len() > PAGE;
-    let page: Vec<&CatalogueEntry> = entries.iter().take(PAGE).map(|entry| &**entry).collect();
+    let page: Vec<&CatalogueEntry> = entries.iter().take(PAGE).map(|entry| &entry.entry).collect();
     let next: Option<ResourceCode> = page.last().filter(|_| more).map(|entry| entry.code.clone());
     let entries = Json::of(&page).map_err(unwritable)?;
     writer.send(&CataloguePage { entries, next }).await?;

@@ -92,26 +92,27 @@ fn admit(
 ) -> Result<Admitted, Refused> {
     let version = version::negotiate(hello.min, hello.max)
         .map_err(|error| Refused::new(RefusalCode::Version, error.to_string()))?;
-    let identity = hutong_certs::tls::require_identity(connection, &rooms.exchange)
+    let identity = hutong_certs::tls::require_identity(connection)
         .map_err(|error| Refused::new(RefusalCode::Identity, error.to_string()))?;
     let name = format!("{}/{}", identity.department, identity.node);
-    let node = rooms.registry.node(&identity.department, &identity.node).ok_or_else(|| {
-        let detail = format!("node {name} is not registered; ask the hub's operator for a join token");
+    let node = rooms.registry.read().node_named(identity.department, &identity.node).cloned();
+    let node = node.filter(|node| node.retired.is_none()).ok_or_else(|| {
+        let detail = format!("node {name} is not in service; ask the hub's operator for a join token");
         Refused::new(RefusalCode::UnknownNode, detail)
     })?;
     let arrival = Arrival {
-        department: identity.department.clone(),
+        department: identity.department,
         instance: hello.instance,
         software: hello.software.chars().take(128).collect(),
         address: connection.remote_address(),
         since_ms: now_ms,
         clock_skew_ms: hello.clock_ms.saturating_sub(now_ms),
     };
-    let visit = rooms.nodes.arrive(node, arrival).map_err(|elsewhere| {
+    let visit = rooms.nodes.arrive(node.number, arrival).map_err(|elsewhere| {
         let detail = format!(
             "{name}: {elsewhere}. One of the two machines is a copy: stop it, or enrol it under a name of its own"
         );
         Refused::new(RefusalCode::Elsewhere, detail)
     })?;
-    Ok((node, identity.department, name, visit, version))
+    Ok((node.number, identity.department, name, visit, version))
 }

@@ -13,12 +13,15 @@ mod session;
 
 use std::{net::SocketAddr, sync::Arc};
 
-use hutong_schema::{ids::ExchangeName, wire::version};
+use hutong_certs::{
+    enrol::Enrolment,
+    tls::{Protocol, explain, protocol},
+};
+use hutong_schema::ids::ExchangeName;
 use quinn::{Endpoint, Incoming, ServerConfig};
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub use enrol::Enrolment;
 pub use limits::GateLimits;
 
 use crate::{
@@ -46,7 +49,7 @@ pub struct Rooms {
     /// Who is connected.
     pub nodes: Nodes,
     /// Join tokens and the issuing authority.
-    pub enrolment: Arc<dyn Enrolment>,
+    pub enrolment: Arc<Enrolment>,
 }
 
 /// The bound but not yet serving gate.
@@ -128,7 +131,8 @@ impl Gate {
                 Ok(Ok(connection)) => connection,
                 Ok(Err(error)) => {
                     metrics::counter!("hutong_gate_refused_total", "reason" => "tls").increment(1);
-                    tracing::warn!(%address, %error, "a handshake failed");
+                    let why = explain(&error, hutong_certs::clock::now());
+                    tracing::warn!(%address, %why, "a handshake failed");
                     return;
                 }
                 Err(_) => {
@@ -138,16 +142,14 @@ impl Gate {
                 }
             };
             drop(permit);
-            if alpn(&connection).as_deref() == Some(version::ALPN_ENROL) {
-                enrol::serve(connection, &*rooms.enrolment, &limits).await;
-            } else {
-                session::serve(connection, rooms, limits, cancel, tracker).await;
+            match protocol(&connection) {
+                Some(Protocol::Enrolment) => tokio::select! {
+                    () = enrol::serve(connection, &rooms) => {}
+                    () = cancel.cancelled() => {}
+                },
+                Some(Protocol::Exchange) => session::serve(connection, rooms, limits, cancel, tracker).await,
+                None => connection.close(1u32.into(), b"no protocol of this exchange"),
             }
         });
     }
-}
-
-fn alpn(connection: &quinn::Connection) -> Option<Vec<u8>> {
-    let data = connection.handshake_data()?;
-    data.downcast::<quinn::crypto::rustls::HandshakeData>().ok()?.protocol
 }

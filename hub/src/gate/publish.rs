@@ -16,7 +16,7 @@ use hutong_schema::{
 use tokio::sync::oneshot;
 
 use super::session::{Peer, StreamFailure};
-use crate::intake::{Admitted, Lane};
+use crate::intake::Admitted;
 
 /// Batches of this stream that wait for the disk.
 struct UnderWay {
@@ -54,7 +54,10 @@ pub(super) async fn serve(
                 }
                 let batch: Batch<'_> = frame::expect(&content)?;
                 let payload = content.slice_ref(batch.payload);
-                submit(peer, &lane, &batch, payload, &mut under_way)?;
+                let bytes = payload.len();
+                let admitted = peer.rooms.intake.submit(&lane, batch.header, batch.chain, payload).await?;
+                under_way.bytes += bytes;
+                under_way.batches.push_back((bytes, admitted));
             }
             () = peer.cancel.cancelled() => break,
         }
@@ -64,20 +67,6 @@ pub(super) async fn serve(
         let ack = under_way.acknowledge(admitted);
         writer.send(&ack).await?;
     }
-    Ok(())
-}
-
-fn submit(
-    peer: &Peer,
-    lane: &Lane,
-    batch: &Batch<'_>,
-    payload: bytes::Bytes,
-    under_way: &mut UnderWay,
-) -> Result<(), Refused> {
-    let bytes = payload.len();
-    let admitted = peer.rooms.intake.submit(lane, batch.header, batch.chain, payload)?;
-    under_way.bytes += bytes;
-    under_way.batches.push_back((bytes, admitted));
     Ok(())
 }
 

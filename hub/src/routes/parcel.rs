@@ -1,14 +1,21 @@
 //! What a delivery hands to its stream.
 
+use std::collections::VecDeque;
+
 use hutong_schema::{
     batch::{self, Codec},
     block::BlockBuilder,
+    limits::{BATCH_BYTES_MAX, BATCH_BYTES_TARGET, BATCH_ROWS_MAX, BATCH_ROWS_TARGET},
+    row::{FieldId, RowRef},
     wire::v1::subscribe::{
         CheckpointMark, Cursor, Packed, Repair, SnapshotChunk, SnapshotEnd, TailBatch,
     },
 };
 
-use super::RouteError;
+use super::{RouteError, change::project};
+
+/// Room for a block's header and bitmaps, bytes.
+const SLACK: usize = 512 * 1024 + 4 * 1024;
 
 /// One message of a delivery.
 #[derive(Clone, Debug)]
@@ -43,6 +50,64 @@ pub struct Tail {
     pub(super) block: PackedBlock,
 }
 
+/// Puts rows into blocks, none larger than a receiver takes.
+#[derive(Debug)]
+pub(super) struct Packer {
+    builder: BlockBuilder,
+    /// Full blocks.
+    pub(super) spilled: VecDeque<PackedBlock>,
+}
+
+impl Packer {
+    pub(super) fn new(columns: &[FieldId]) -> Self {
+        Self { builder: BlockBuilder::new(columns), spilled: VecDeque::new() }
+    }
+
+    /// Adds a row, or its removal; a full block is spilled before.
+    pub(super) fn push(
+        &mut self,
+        key: &[u8],
+        row: Option<RowRef<'_>>,
+        columns: &[FieldId],
+    ) -> Result<(), RouteError> {
+        let size = key.len() + row.map_or(0, |row| row.as_bytes().len()) + 8 * (columns.len() + 1);
+        let fits = self.builder.bytes() + size <= BATCH_BYTES_MAX - SLACK;
+        if !self.builder.is_empty() && (!fits || self.builder.rows() >= BATCH_ROWS_MAX) {
+            let block = self.pack()?;
+            self.spilled.push_back(block);
+        }
+        match row {
+            Some(row) => self.builder.upsert(key, project(row, columns)),
+            None => self.builder.delete(key),
+        }
+        Ok(())
+    }
+
+    /// Whether a row goes into the open block without spilling it.
+    pub(super) fn fits(&self, key: &[u8], row: RowRef<'_>) -> bool {
+        let size = key.len() + 2 * row.as_bytes().len() + SLACK;
+        self.builder.is_empty() || self.builder.bytes() + size <= BATCH_BYTES_MAX
+    }
+
+    /// Whether the open block has reached its target size.
+    pub(super) fn is_full(&self) -> bool {
+        self.builder.rows() >= BATCH_ROWS_TARGET || self.builder.bytes() >= BATCH_BYTES_TARGET
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.builder.is_empty()
+    }
+
+    /// Closes the open block; it may be empty.
+    pub(super) fn pack(&mut self) -> Result<PackedBlock, RouteError> {
+        let rows = self.builder.rows();
+        let raw = self.builder.finish();
+        let (codec, payload) = batch::compress(&raw, Codec::Lz4)?;
+        // Both are far below 2^32: a block is bounded by its limits.
+        Ok(PackedBlock { rows: rows as u32, raw_len: raw.len() as u32, codec, payload })
+    }
+}
+
 /// A compressed block that owns its bytes.
 #[derive(Clone, Debug)]
 pub struct PackedBlock {
@@ -53,13 +118,9 @@ pub struct PackedBlock {
 }
 
 impl PackedBlock {
-    /// Finishes and compresses what the builder holds.
-    pub(super) fn pack(builder: &mut BlockBuilder) -> Result<Self, RouteError> {
-        let rows = builder.rows();
-        let raw = builder.finish();
-        let (codec, payload) = batch::compress(&raw, Codec::Lz4)?;
-        // Both are far below 2^32: a block is bounded by its limits.
-        Ok(Self { rows: rows as u32, raw_len: raw.len() as u32, codec, payload })
+    /// Changes in it.
+    pub(super) fn rows(&self) -> u32 {
+        self.rows
     }
 
     fn packed(&self) -> Packed<'_> {
