@@ -172,4 +172,6 @@ impl Rejected {
 }
 
 #[cfg(test)]
+pub(super) mod sample;
+#[cfg(test)]
 mod tests;
