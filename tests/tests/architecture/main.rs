@@ -49,9 +49,15 @@ fn sources() -> Vec<Source> {
     files(&[".rs"])
         .into_iter()
         .filter(|(path, _)| path.split('/').nth(1) == Some("src"))
-        .filter(|(path, _)| !path.ends_with("/tests.rs") && !path.contains("/src/tests/"))
+        .filter(|(path, _)| !path.split('/').skip(2).any(holds_only_tests))
         .map(|(path, text)| Source::parse(&path, &text).unwrap())
         .collect()
+}
+
+/// By the name of the file or of a folder above it.
+fn holds_only_tests(part: &str) -> bool {
+    let module = part.trim_end_matches(".rs");
+    module == "tests" || module.ends_with("_tests") || module == "testing"
 }
 
 fn assert_none(offences: &[String]) {

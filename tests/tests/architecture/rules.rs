@@ -32,15 +32,21 @@ pub(crate) const HUB: Layers = Layers {
         &["main", "lib"],
         &["app", "cli", "config"],
         &["gate", "api", "console"],
-        &["intake", "ask", "govern", "routes", "audit"],
+        &["intake", "ask", "govern", "governor", "routes", "audit", "reconcile"],
         &["log", "views"],
         // Words that all of them share; they name nothing above.
-        &["clock", "nodes", "numbers"],
+        &["clock", "nodes", "numbers", "tasks"],
     ],
     beside: &[
         ("app", "config"),
         ("cli", "app"),
         ("cli", "config"),
+        // An epoch is opened by a governance event, and the governor's task carries decisions out.
+        ("governor", "govern"),
+        ("intake", "govern"),
+        ("intake", "governor"),
+        // Who read what is in the audit log before the answer leaves.
+        ("ask", "audit"),
         ("views", "log"),
         ("nodes", "numbers"),
     ],
@@ -51,12 +57,14 @@ pub(crate) const AGENT: Layers = Layers {
     root_name: "hutong_agent",
     layers: &[
         &["main", "lib"],
-        &["app", "cli", "config"],
+        &["app", "cli"],
         &["link"],
         &["changes", "sinks", "sources"],
-        &["spool"],
+        &["quarantine", "spool"],
+        // Formats and encodings as they are written in the configuration.
+        &["config"],
     ],
-    beside: &[("app", "config"), ("cli", "app"), ("cli", "config"), ("changes", "sources")],
+    beside: &[("cli", "app"), ("changes", "sources")],
 };
 
 /// A crate and the only places that may name it, as prefixes of paths.
