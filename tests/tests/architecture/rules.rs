@@ -64,7 +64,7 @@ pub(crate) const AGENT: Layers = Layers {
         // Formats and encodings as they are written in the configuration.
         &["config"],
     ],
-    beside: &[("cli", "app"), ("changes", "sources")],
+    beside: &[("cli", "app"), ("changes", "sources"), ("spool", "quarantine")],
 };
 
 /// A crate and the only places that may name it, as prefixes of paths.
