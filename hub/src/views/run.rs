@@ -1,0 +1,122 @@
+//! Running the appliers.
+
+use std::sync::Arc;
+
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{
+    Inner,
+    apply::emit::Ask,
+    entry::Place,
+    error::{Result, ViewError},
+    keys::{self, Table},
+    records::{self, CheckpointRecord, HubDigests},
+    state::{self, PartitionState},
+};
+use crate::log::{Log, LogError, Offset, Position, RocksLog};
+
+/// Whether the log still has the entry that a partition was applied up to.
+pub(super) fn fits(log: &RocksLog, state: &PartitionState) -> bool {
+    let (partition, applied) = (state.partition, &state.applied);
+    if applied.offset == Offset::NONE {
+        return true;
+    }
+    match log.read_one(Position { partition, offset: applied.offset }) {
+        Ok(entry) => entry.is_some_and(|entry| entry.chain == applied.chain),
+        // Trimmed up to here: the floor tells the chain. Trimmed further, or unreadable: applying
+        // will say so.
+        Err(LogError::Trimmed { .. }) => {
+            let floor = log.floor(partition);
+            floor.first != applied.offset.next() || floor.chain == applied.chain
+        }
+        Err(_) => true,
+    }
+}
+
+pub(super) fn start(inner: &Arc<Inner>, tracker: &TaskTracker, cancel: &CancellationToken) {
+    let requests = inner.digests.open();
+    let counter = Arc::clone(inner);
+    let stop = cancel.clone();
+    tracker.spawn_blocking(move || {
+        counter.digests.run(&counter.core, requests, &|| stop.is_cancelled());
+    });
+    let running = Arc::new(());
+    for index in 0..inner.appliers.len() {
+        let (inner, cancel, running) = (Arc::clone(inner), cancel.clone(), Arc::clone(&running));
+        let runtime = tokio::runtime::Handle::current();
+        tracker.spawn_blocking(move || {
+            if let Err(error) = run(&inner, index, &cancel, &runtime) {
+                let reason: Arc<str> = format!("{}: {error}", error.code()).into();
+                tracing::error!(code = error.code(), error = ?error, "applying the log failed");
+                inner.fatal.send_replace(Some(reason));
+            }
+            // The last applier to end lets the digests end.
+            if Arc::into_inner(running).is_some() {
+                inner.digests.close();
+            }
+        });
+    }
+}
+
+fn run(
+    inner: &Inner,
+    index: usize,
+    cancel: &CancellationToken,
+    runtime: &tokio::runtime::Handle,
+) -> Result<()> {
+    let Some(applier) = inner.appliers.get(index) else { return Ok(()) };
+    let partition = applier.lock().state.partition;
+    let mut head = inner.log.watch(partition);
+    ask_pending(inner, &applier.lock().state)?;
+    while !cancel.is_cancelled() {
+        head.mark_unchanged();
+        if applier.lock().next(inner)? {
+            continue;
+        }
+        runtime.block_on(async {
+            tokio::select! {
+                changed = head.changed() => {
+                    // A closed log has nothing more; the tasks are about to be cancelled.
+                    if changed.is_err() {
+                        cancel.cancelled().await;
+                    }
+                }
+                () = cancel.cancelled() => {}
+                () = tokio::time::sleep(inner.core.options.flush_interval) => {}
+            }
+        });
+        applier.lock().flush_when_due(inner)?;
+    }
+    applier.lock().flush(inner, true)
+}
+
+/// Checkpoints that were not counted before the hub stopped: counted now if nothing has changed
+/// since, else missed.
+fn ask_pending(inner: &Inner, state: &PartitionState) -> Result<()> {
+    let mut asks = Vec::new();
+    let mut missed = rocksdb::WriteBatch::default();
+    let family = inner.core.store.family(state.partition)?;
+    state::scan(&inner.core.store, state.partition, Table::Checkpoint, |key, value| {
+        let record: CheckpointRecord = records::read("checkpoint", value)?;
+        if record.hub != HubDigests::Pending {
+            return Ok(());
+        }
+        let seq = keys::seq_of(key).ok_or(ViewError::Damaged { what: "checkpoint key" })?;
+        let entry = inner.core.entry(record.resource)?;
+        let own = Place::Resource(record.resource);
+        let library = entry.library().map(|library| Place::Library(library.id));
+        let place = match library {
+            Some(library) if keys::number(key) == Some(library.feed().0) => library,
+            Some(_) | None => own,
+        };
+        if state.feed(place.feed()).seq == seq {
+            asks.push(Ask { place, seq, record });
+        } else {
+            let record = CheckpointRecord { hub: HubDigests::Missed, ..record };
+            missed.put_cf(family, key, records::write("checkpoint", &record)?);
+        }
+        Ok(())
+    })?;
+    inner.core.store.write(missed)?;
+    inner.digests.ask(inner, state, asks)
+}

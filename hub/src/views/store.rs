@@ -1,0 +1,172 @@
+//! The store under the views: one column family per data partition, so that a partition's changes
+//! and how far it is applied are always written, flushed and ingested together.
+
+use std::path::{Path, PathBuf};
+
+use rocksdb::{
+    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType,
+    FlushOptions, IngestExternalFileOptions, Options, WriteBatch, WriteOptions,
+};
+
+use super::{
+    ViewOptions,
+    error::{Result, ViewError},
+};
+use crate::log::PartitionId;
+
+/// Where bulk files are written before they become part of the store.
+const BULK_DIR: &str = "bulk";
+
+pub(super) struct Store {
+    pub(super) db: DB,
+    names: Vec<String>,
+    bulk: PathBuf,
+    file_options: Options,
+}
+
+impl Store {
+    /// Opens the store, or creates it.
+    pub(super) fn open(dir: &Path, options: &ViewOptions, data_partitions: u16) -> Result<Self> {
+        let bulk = dir.join(BULK_DIR);
+        std::fs::create_dir_all(dir).map_err(ViewError::io("create", dir))?;
+        // What a crash left of unfinished bulk files is of no use.
+        match std::fs::remove_dir_all(&bulk) {
+            Ok(()) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(ViewError::io("remove", &bulk)(error)),
+        }
+        std::fs::create_dir_all(&bulk).map_err(ViewError::io("create", &bulk))?;
+        let names = names(data_partitions);
+        let existing = existing(dir)?;
+        if !existing.is_empty() && existing != names {
+            let found = u16::try_from(existing.len()).unwrap_or(u16::MAX);
+            return Err(ViewError::Partitions { found, expected: data_partitions });
+        }
+        let cache = Cache::new_lru_cache(options.block_cache_bytes);
+        let family = family_options(options, &cache);
+        let families: Vec<_> = std::iter::once("default")
+            .chain(names.iter().map(String::as_str))
+            .map(|name| ColumnFamilyDescriptor::new(name, family.clone()))
+            .collect();
+        let db = DB::open_cf_descriptors(&db_options(options), dir, families)
+            .map_err(ViewError::engine("open"))?;
+        Ok(Self { db, names, bulk, file_options: family })
+    }
+
+    /// Opens what is in files, without writing anything; another process may have it open.
+    pub(super) fn open_read_only(dir: &Path, options: &ViewOptions) -> Result<Self> {
+        let names = existing(dir)?;
+        let cache = Cache::new_lru_cache(options.block_cache_bytes);
+        let family = family_options(options, &cache);
+        let families = std::iter::once("default")
+            .chain(names.iter().map(String::as_str))
+            .map(|name| ColumnFamilyDescriptor::new(name, family.clone()));
+        let mut db_options = Options::default();
+        // All files are opened at once: whoever writes may remove one later.
+        db_options.set_max_open_files(-1);
+        let db = DB::open_cf_descriptors_read_only(&db_options, dir, families, false)
+            .map_err(ViewError::engine("open for reading"))?;
+        Ok(Self { db, names, bulk: dir.join(BULK_DIR), file_options: family })
+    }
+
+    pub(super) fn data_partitions(&self) -> u16 {
+        u16::try_from(self.names.len()).unwrap_or(u16::MAX)
+    }
+
+    pub(super) fn partitions(&self) -> impl Iterator<Item = PartitionId> + use<> {
+        (0..self.data_partitions()).map(PartitionId::data)
+    }
+
+    pub(super) fn family(&self, partition: PartitionId) -> Result<&ColumnFamily> {
+        partition
+            .0
+            .checked_sub(PartitionId::FIXED)
+            .and_then(|n| self.names.get(usize::from(n)))
+            .and_then(|name| self.db.cf_handle(name))
+            .ok_or(ViewError::Damaged { what: "partition" })
+    }
+
+    /// Writes without a write-ahead log: after a crash the log of the exchange repeats it.
+    pub(super) fn write(&self, batch: WriteBatch) -> Result<()> {
+        let mut options = WriteOptions::default();
+        options.disable_wal(true);
+        self.db.write_opt(batch, &options).map_err(ViewError::engine("write"))
+    }
+
+    /// Puts what is in memory into files.
+    pub(super) fn flush(&self, partition: PartitionId, wait: bool) -> Result<()> {
+        let mut options = FlushOptions::default();
+        options.set_wait(wait);
+        self.db
+            .flush_cf_opt(self.family(partition)?, &options)
+            .map_err(ViewError::engine("flush"))
+    }
+
+    pub(super) fn bulk_path(&self, partition: PartitionId) -> PathBuf {
+        self.bulk.join(format!("{partition}.sst"))
+    }
+
+    pub(super) fn file_options(&self) -> &Options {
+        &self.file_options
+    }
+
+    /// Takes a finished bulk file in. Everything in it becomes visible, and durable, at once.
+    pub(super) fn ingest(&self, partition: PartitionId, path: PathBuf) -> Result<()> {
+        let mut options = IngestExternalFileOptions::default();
+        options.set_move_files(true);
+        self.db
+            .ingest_external_file_cf_opts(self.family(partition)?, &options, vec![path])
+            .map_err(ViewError::engine("take in a bulk file"))
+    }
+}
+
+fn names(data_partitions: u16) -> Vec<String> {
+    (0..data_partitions).map(|n| PartitionId::data(n).to_string()).collect()
+}
+
+/// Names of the partitions in a store, in order; none when there is no store yet.
+fn existing(dir: &Path) -> Result<Vec<String>> {
+    if !dir.join("CURRENT").exists() {
+        return Ok(Vec::new());
+    }
+    let found = DB::list_cf(&Options::default(), dir).map_err(ViewError::engine("open"))?;
+    let count = found.iter().filter(|name| *name != "default").count();
+    Ok(names(u16::try_from(count).unwrap_or(u16::MAX)))
+}
+
+fn db_options(options: &ViewOptions) -> Options {
+    let mut db = Options::default();
+    db.create_if_missing(true);
+    db.create_missing_column_families(true);
+    db.set_max_background_jobs(2);
+    db.set_db_write_buffer_size(options.write_buffer_bytes);
+    db.set_max_open_files(1_024);
+    db.set_bytes_per_sync(1 << 20);
+    db.set_keep_log_file_num(4);
+    db.set_max_log_file_size(4 << 20);
+    db
+}
+
+fn family_options(options: &ViewOptions, cache: &Cache) -> Options {
+    let mut table = BlockBasedOptions::default();
+    table.set_block_cache(cache);
+    table.set_block_size(16 << 10);
+    table.set_format_version(6);
+    table.set_cache_index_and_filter_blocks(true);
+    table.set_pin_l0_filter_and_index_blocks_in_cache(true);
+    table.set_bloom_filter(10.0, false);
+    table.set_optimize_filters_for_memory(true);
+    let mut family = Options::default();
+    family.set_block_based_table_factory(&table);
+    family.set_compression_type(DBCompressionType::Lz4);
+    family.set_write_buffer_size((options.write_buffer_bytes / 4).max(1 << 20));
+    family.set_max_write_buffer_number(3);
+    family.set_target_file_size_base(64 << 20);
+    family.set_max_bytes_for_level_base(512 << 20);
+    // Bulk files arrive in the first level one after another; compacting them only pays when the
+    // backlog is done, and reads of it are helped by filters until then.
+    family.set_level_zero_file_num_compaction_trigger(8);
+    family.set_level_zero_slowdown_writes_trigger(40);
+    family.set_level_zero_stop_writes_trigger(80);
+    family
+}
