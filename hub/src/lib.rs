@@ -4,14 +4,16 @@
 //! (searchable) → `routes` (who is owed it?) → `gate`. Decisions about departments, nodes, catalogue
 //! and grants are `govern`'s and take the same way through the log.
 
+pub mod ask;
+pub mod audit;
 pub mod clock;
+pub mod gate;
 pub mod govern;
 pub mod intake;
 pub mod log;
 pub mod nodes;
 pub mod numbers;
+pub mod reconcile;
+pub mod routes;
 pub mod tasks;
-pub mod views {
-    //! What the log amounts to.
-    pub mod registry;
-}
+pub mod views;

@@ -69,7 +69,7 @@ pub enum NotRecorded {
 }
 
 /// Writes access records; a cheap handle.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct AccessLog {
     log: Arc<RocksLog>,
     keys: Arc<KeyFolder>,

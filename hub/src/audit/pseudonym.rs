@@ -74,7 +74,11 @@ impl KeyFolder {
             }
         };
         drop(known);
-        let mac = Hmac::<Sha256>::new(&secret.into()).chain_update(key).finalize().into_bytes();
+        // Any length is a key for HMAC; 32 bytes always are.
+        let mac = Hmac::<Sha256>::new_from_slice(&secret).map_err(|_| KeyFolderError::Damaged {
+            path: self.folder.join(format!("{period}.key")),
+        })?;
+        let mac = mac.chain_update(key).finalize().into_bytes();
         let hex = data_encoding::HEXLOWER.encode(&mac[..16]);
         Ok(Pseudonym(format!("{period}:{hex}")))
     }

@@ -12,7 +12,7 @@ use hutong_schema::{
 
 use super::session::{Peer, StreamFailure};
 use crate::{
-    govern::{Command, EntriesOutcome, Outcome},
+    govern::{Command, Outcome},
     views::registry::Entry,
 };
 use std::sync::Arc;
@@ -39,7 +39,7 @@ pub(super) async fn catalogue_apply(
     }
     let department = peer.department;
     let outcome = peer.rooms.governor.command(Command::PublishEntries { department, entries }).await?;
-    let Outcome::Entries(EntriesOutcome { changed, unchanged, warnings }) = outcome else {
+    let Outcome::EntriesPublished { changed, unchanged, warnings } = outcome else {
         return Err(Refused::new(RefusalCode::Internal, "the command had another outcome").into());
     };
     writer.send(&CatalogueApplied { changed, unchanged, warnings }).await?;
@@ -58,7 +58,7 @@ pub(super) async fn catalogue_list(
         registry.entries_after(list.after.as_ref()).filter(asked).take(PAGE + 1).cloned().collect()
     };
     let more = entries.len() > PAGE;
-    let page: Vec<&CatalogueEntry> = entries.iter().take(PAGE).map(|entry| &entry.entry).collect();
+    let page: Vec<&CatalogueEntry> = entries.iter().take(PAGE).map(|entry| &*entry.entry).collect();
     let next: Option<ResourceCode> = page.last().filter(|_| more).map(|entry| entry.code.clone());
     let entries = Json::of(&page).map_err(unwritable)?;
     writer.send(&CataloguePage { entries, next }).await?;

@@ -14,7 +14,7 @@ use hutong_schema::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{GateLimits, Rooms, command as commands, control, deliver, greeting, publish as intake, question};
-use crate::numbers::NodeNo;
+use crate::{numbers::NodeNo, routes::RouteError};
 
 /// What every stream of a connection knows.
 pub(super) struct Peer {
@@ -125,6 +125,12 @@ pub(super) enum StreamFailure {
     /// The stream itself failed.
     #[error(transparent)]
     Broken(#[from] StreamError),
+}
+
+impl From<RouteError> for StreamFailure {
+    fn from(error: RouteError) -> Self {
+        Self::Refused(error.into())
+    }
 }
 
 impl From<FrameError> for StreamFailure {

@@ -1,6 +1,6 @@
 //! What a reconciliation found.
 
-use hutong_schema::digest::Digest;
+use hutong_schema::{digest::Digest, wire::v1::control::Key};
 use serde::{Deserialize, Serialize};
 
 use super::compare::Difference;
@@ -74,12 +74,18 @@ pub struct KeyDifference {
     pub key: String,
     /// How it differs.
     pub difference: Difference,
+    #[serde(skip)]
+    raw: Vec<u8>,
 }
 
 impl KeyDifference {
     pub(super) fn new(key: &[u8], difference: Difference) -> Self {
-        let key = String::from_utf8_lossy(key).replace('\u{1f}', "|");
-        Self { key, difference }
+        let text = String::from_utf8_lossy(key).replace('\u{1f}', "|");
+        Self { key: text, difference, raw: key.to_vec() }
+    }
+
+    pub(super) fn to_key(&self) -> Key {
+        Key(self.raw.clone())
     }
 }
 

@@ -8,7 +8,7 @@ use hutong_schema::{
 
 /// What the receiver is told of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Told {
+pub(super) enum Told {
     /// The row as it is now.
     Upsert,
     /// The row is gone, or left the grant.
@@ -18,7 +18,7 @@ pub enum Told {
 }
 
 /// Judges a change by the row before and after it.
-pub fn judge(
+pub(super) fn judge(
     filter: &CompiledFilter,
     as_of: AsOf,
     key: &[u8],
@@ -35,7 +35,7 @@ pub fn judge(
 }
 
 /// Judges a row that did not change while the date moved from one day to another.
-pub fn judge_date(
+pub(super) fn judge_date(
     filter: &CompiledFilter,
     (from, to): (AsOf, AsOf),
     key: &[u8],
@@ -49,13 +49,13 @@ pub fn judge_date(
 }
 
 /// The granted fields of a row, one value per column; both run in ascending field id.
-pub fn project<'a>(row: RowRef<'a>, columns: &'a [FieldId]) -> Projection<'a> {
+pub(super) fn project<'a>(row: RowRef<'a>, columns: &'a [FieldId]) -> Projection<'a> {
     Projection { fields: row.iter(), ahead: None, columns: columns.iter() }
 }
 
 /// Iterator of [`project`].
 #[derive(Clone, Debug)]
-pub struct Projection<'a> {
+pub(super) struct Projection<'a> {
     fields: Fields<'a>,
     ahead: Option<(FieldId, &'a [u8])>,
     columns: std::slice::Iter<'a, FieldId>,

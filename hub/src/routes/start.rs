@@ -4,18 +4,18 @@ use hutong_schema::wire::v1::subscribe::{Cursor, SnapshotResume};
 
 /// The feed as it stands.
 #[derive(Clone, Copy, Debug)]
-pub struct FeedHere {
+pub(super) struct FeedHere {
     /// Incarnation of the log.
-    pub incarnation: u64,
+    pub(super) incarnation: u64,
     /// Generation of the grant.
-    pub generation: u32,
+    pub(super) generation: u32,
     /// Last entry.
-    pub head: u64,
+    pub(super) head: u64,
 }
 
 /// How to start.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Start {
+pub(super) enum Start {
     /// After the cursor.
     Tail(Cursor),
     /// The unfinished snapshot goes on.
@@ -25,7 +25,7 @@ pub enum Start {
 }
 
 /// Decides. `hash_at` gives the feed's hash at a sequence number still held, `0` included.
-pub fn decide(
+pub(super) fn decide(
     cursor: Option<Cursor>,
     resume: Option<&SnapshotResume>,
     here: FeedHere,
