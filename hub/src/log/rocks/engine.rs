@@ -1,4 +1,4 @@
-//! RocksDB's settings, and the three ways to open it.
+//! RocksDB's settings, and the ways to open it.
 
 use std::path::Path;
 
@@ -35,6 +35,8 @@ pub(super) enum Mode {
     Strict,
     /// Up to the first damage.
     PointInTime,
+    /// Whatever can be read, before and behind the damage.
+    Salvage,
 }
 
 /// Name of a partition's column family.
@@ -48,6 +50,7 @@ pub(super) fn create(dir: &Path, partitions: u16, options: &LogOptions) -> Resul
     db.create_if_missing(true);
     db.create_missing_column_families(true);
     db.set_error_if_exists(true);
+    db.set_track_and_verify_wals_in_manifest(true);
     let names = (0..partitions).map(|id| family_name(PartitionId(id)));
     let names = std::iter::once(STATE_FAMILY.to_owned()).chain(names).collect();
     DB::open_cf_descriptors(&db, dir, families(names, options))
@@ -57,26 +60,15 @@ pub(super) fn create(dir: &Path, partitions: u16, options: &LogOptions) -> Resul
 /// Opens an existing database.
 pub(super) fn open(dir: &Path, mode: Mode, options: &LogOptions) -> Result<DB, rocksdb::Error> {
     let mut db = database(options);
-    match mode {
-        Mode::Strict => db.set_wal_recovery_mode(DBRecoveryMode::AbsoluteConsistency),
-        Mode::PointInTime => {
-            db.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
-            // A whole file of the write-ahead log may be what is missing.
-            db.set_track_and_verify_wals_in_manifest(false);
-        }
-    }
+    db.set_wal_recovery_mode(match mode {
+        Mode::Strict => DBRecoveryMode::AbsoluteConsistency,
+        Mode::PointInTime => DBRecoveryMode::PointInTime,
+        Mode::Salvage => DBRecoveryMode::SkipAnyCorruptedRecord,
+    });
+    // Otherwise a file of the write-ahead log that is missing or short as a whole is accepted.
+    db.set_track_and_verify_wals_in_manifest(mode == Mode::Strict);
     let names = DB::list_cf(&db, dir)?;
     DB::open_cf_descriptors(&db, dir, families(names, options))
-}
-
-/// Opens a damaged database for reading only, with whatever of its write-ahead log can be read,
-/// before and behind the damage. Writes nothing but an information log.
-pub(super) fn probe(dir: &Path, options: &LogOptions) -> Result<DB, rocksdb::Error> {
-    let mut db = database(options);
-    db.set_wal_recovery_mode(DBRecoveryMode::SkipAnyCorruptedRecord);
-    db.set_track_and_verify_wals_in_manifest(false);
-    let names = DB::list_cf(&db, dir)?;
-    DB::open_cf_descriptors_read_only(&db, dir, families(names, options), false)
 }
 
 fn database(options: &LogOptions) -> Options {
@@ -85,7 +77,6 @@ fn database(options: &LogOptions) -> Options {
     // All families reach their files together: files are then never ahead of the write-ahead log,
     // and any prefix of it is a consistent state of all partitions.
     db.set_atomic_flush(true);
-    db.set_track_and_verify_wals_in_manifest(true);
     db.set_max_background_jobs(2);
     db.set_max_open_files(OPEN_FILES_MAX);
     db.set_max_total_wal_size(WAL_BYTES_MAX);

@@ -15,6 +15,8 @@ pub(super) struct Paths {
     pub(super) marks: PathBuf,
     /// A database under construction; worthless after a crash.
     pub(super) incomplete: PathBuf,
+    /// A copy of a damaged database, to look behind the damage; worthless after a crash.
+    pub(super) probe: PathBuf,
     /// A recovered database that is to take the log's place: once it has this name, it will.
     pub(super) recovered: PathBuf,
     lock: PathBuf,
@@ -39,6 +41,7 @@ impl Paths {
             log: log.to_owned(),
             marks: beside(".marks"),
             incomplete: beside(".incomplete"),
+            probe: beside(".probe"),
             recovered: beside(".recovered"),
             lock: beside(".lock"),
             parent: parent.unwrap_or(Path::new(".")).to_owned(),
@@ -75,15 +78,17 @@ impl Paths {
         self.sync_parent()
     }
 
-    pub(super) fn remove_incomplete(&self) -> Result<(), LogError> {
-        if self.incomplete.exists() {
-            fs::remove_dir_all(&self.incomplete)
-                .map_err(LogError::io("remove", &self.incomplete))?;
-        }
-        Ok(())
+    /// Removes what a crash or a failed recovery left unfinished.
+    pub(super) fn remove_unfinished(&self) -> Result<(), LogError> {
+        remove_dir(&self.incomplete)?;
+        self.remove_probe()
     }
 
-    pub(super) fn sync_parent(&self) -> Result<(), LogError> {
+    pub(super) fn remove_probe(&self) -> Result<(), LogError> {
+        remove_dir(&self.probe)
+    }
+
+    fn sync_parent(&self) -> Result<(), LogError> {
         sync_dir(&self.parent)
     }
 }
@@ -92,4 +97,11 @@ impl Paths {
 pub(super) fn sync_dir(dir: &Path) -> Result<(), LogError> {
     let handle = File::open(dir).map_err(LogError::io("open", dir))?;
     handle.sync_all().map_err(LogError::io("sync", dir))
+}
+
+fn remove_dir(dir: &Path) -> Result<(), LogError> {
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        removed => removed.map_err(LogError::io("remove", dir)),
+    }
 }

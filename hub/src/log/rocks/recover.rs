@@ -1,6 +1,6 @@
 //! Recovering a log that the strict open refused.
 //!
-//! The damaged directory is never written to. A copy is recovered up to the damage, judged, and only
+//! The damaged directory is not written to. A copy is recovered up to the damage, judged, and only
 //! when everything about it is durable renamed to `….recovered`: from then on, also after a crash, it
 //! takes the log's place, and the damaged directory is kept beside it.
 
@@ -17,7 +17,7 @@ use crate::log::{IncarnationRecord, LogError, MissingRange, PartitionId};
 
 /// Ends what a crash interrupted: an incomplete copy is removed, a complete one takes its place.
 pub(super) fn finish_interrupted(paths: &Paths, now_ms: i64) -> Result<(), LogError> {
-    paths.remove_incomplete()?;
+    paths.remove_unfinished()?;
     if paths.recovered.exists() {
         if paths.log.exists() {
             paths.rename(&paths.log, &paths.damaged(now_ms))?;
@@ -43,10 +43,11 @@ pub(super) fn recover(
     let judgement = match judge(paths, found, options, now_ms) {
         Ok(judgement) => judgement,
         Err(source) => {
-            paths.remove_incomplete()?;
+            paths.remove_unfinished()?;
             return Err(LogError::Unrecoverable { refusal, source: Box::new(source) });
         }
     };
+    paths.remove_probe()?;
     sync_dir(&paths.incomplete)?;
     paths.rename(&paths.incomplete, &paths.recovered)?;
     let damaged = paths.damaged(now_ms);
@@ -65,16 +66,20 @@ fn judge(
     let db = engine::open(&paths.incomplete, Mode::PointInTime, options)
         .map_err(LogError::engine("recover a copy of the log"))?;
     let mut opened = Opened::read(db)?;
-    let lost = behind_the_damage(&paths.log, &opened, options);
+    let lost = behind_the_damage(paths, &opened, options);
     opened.compare(found, lost, now_ms)
 }
 
 /// Entries that can be read behind the damage. There is one writer, and it begins a write only when
 /// the one before is synced: so whatever the damage cut off from them had been durable, and this is
 /// no torn tail.
-fn behind_the_damage(damaged: &Path, opened: &Opened, options: &LogOptions) -> Vec<MissingRange> {
+fn behind_the_damage(paths: &Paths, opened: &Opened, options: &LogOptions) -> Vec<MissingRange> {
     let mut lost = Vec::new();
-    let probe = match engine::probe(damaged, options) {
+    let probe = copy(&paths.log, &paths.probe).and_then(|()| {
+        engine::open(&paths.probe, Mode::Salvage, options)
+            .map_err(LogError::engine("look behind its damage"))
+    });
+    let probe = match probe {
         Ok(probe) => probe,
         Err(error) => {
             tracing::warn!(%error, "nothing can be read behind the damage of the log");

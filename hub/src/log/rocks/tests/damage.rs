@@ -2,42 +2,59 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::Instant;
 
 use proptest::prelude::*;
 
 use super::{Place, copy_dir, place};
-use crate::log::conformance::{DATA, META, entry, fill};
-use crate::log::rocks::marks::{self, Found};
+use crate::log::conformance::{DATA, DEADLINE, META, entry, fill};
+use crate::log::rocks::marks::{self, Found, Marks};
+use crate::log::rocks::paths::Paths;
 use crate::log::rocks::{MarksVerdict, Opening};
 use crate::log::{
     Cause, HighWater, Log, LogError, MissingRange, Offset, OpenReport, PartitionId, RocksLog,
     verify,
 };
 
-/// The live write-ahead log: the newest file of its kind.
-fn wal(place: &Place) -> PathBuf {
+/// The write-ahead logs, oldest first; the last is the live one.
+fn wals(place: &Place) -> Vec<PathBuf> {
     let files = fs::read_dir(place.log()).expect("lists").map(|file| file.expect("lists").path());
-    files.filter(|path| path.extension().is_some_and(|e| e == "log")).max().expect("has one")
+    let mut wals: Vec<_> =
+        files.filter(|path| path.extension().is_some_and(|e| e == "log")).collect();
+    wals.sort();
+    wals
 }
 
-/// Forty entries in two partitions, as a killed process leaves them. Marks name `marked` of each.
-fn killed(marked: u64) -> (Place, Vec<HighWater>) {
+fn wal(place: &Place) -> PathBuf {
+    wals(place).pop().expect("has one")
+}
+
+/// Entries that each of two partitions gets, in appends of one each.
+const ENTRIES: u64 = 40;
+
+/// Payload that keeps all entries in the write-ahead log, bytes.
+const SMALL: usize = 3_000;
+
+/// Payload that makes some of them reach files, bytes.
+const LARGE: usize = 40_000;
+
+/// A log as a killed process leaves it, and its heads. The marks are those after `marked` appends.
+fn killed(marked: u64, size: usize) -> (Place, Vec<HighWater>) {
     let runtime = tokio::runtime::Runtime::new().expect("runtime");
     let place = place();
-    let fill = |log: &RocksLog, tags: std::ops::Range<u64>| {
-        for tag in tags {
-            let entries = vec![(DATA, entry(tag, 3_000)), (META, entry(tag, 50))];
-            runtime.block_on(log.append(entries)).expect("appends");
-        }
-    };
     let (log, _) = place.opened();
-    fill(&log, 0..marked);
-    drop(log);
-    let (log, report) = place.opened();
-    assert_eq!(report.opening, Opening::Strict);
-    assert_eq!(report.marks, MarksVerdict::Fit);
-    fill(&log, marked..40);
-    (place.as_if_killed(), log.high_water())
+    let mut heads = log.high_water();
+    for tag in 0..ENTRIES {
+        let entries = vec![(DATA, entry(tag, size)), (META, entry(tag, 50))];
+        runtime.block_on(log.append(entries)).expect("appends");
+        if tag + 1 == marked {
+            heads = log.high_water();
+        }
+    }
+    let copy = place.as_if_killed();
+    let marks = Marks { incarnation: log.incarnation(), heads };
+    marks::write(&Paths::new(&copy.log()), &marks).expect("writes");
+    (copy, log.high_water())
 }
 
 fn head(heads: &[HighWater], partition: PartitionId) -> Offset {
@@ -63,7 +80,7 @@ fn is_usable(place: &Place, log: RocksLog) {
 
 #[test]
 fn a_killed_process_loses_nothing_acknowledged() {
-    let (place, heads) = killed(10);
+    let (place, heads) = killed(10, SMALL);
     let (log, report) = place.opened();
     assert_eq!(report.opening, Opening::Strict);
     assert_eq!((report.marks, report.began), (MarksVerdict::Fit, None));
@@ -102,7 +119,7 @@ async fn a_copy_taken_while_writing_holds_what_was_durable_before() {
 
 #[test]
 fn a_torn_tail_is_normal() {
-    let (place, heads) = killed(10);
+    let (place, heads) = killed(10, SMALL);
     let wal = wal(&place);
     let whole = fs::read(&wal).expect("reads");
     // The last group lost its last byte: it cannot have been acknowledged.
@@ -116,7 +133,7 @@ fn a_torn_tail_is_normal() {
 
 #[test]
 fn damage_before_readable_entries_begins_an_incarnation() {
-    let (place, heads) = killed(10);
+    let (place, heads) = killed(10, SMALL);
     let wal = wal(&place);
     let mut bytes = fs::read(&wal).expect("reads");
     let middle = bytes.len() / 2;
@@ -141,19 +158,47 @@ fn damage_before_readable_entries_begins_an_incarnation() {
 
 #[test]
 fn a_log_cut_below_its_marks_begins_an_incarnation_and_names_what_is_missing() {
-    let (place, _) = killed(40);
-    let Found::Marks(marks) = marks::read(&place.marks()).expect("reads") else {
-        panic!("has marks");
-    };
+    let (place, heads) = killed(ENTRIES, SMALL);
     let wal = wal(&place);
     let whole = fs::read(&wal).expect("reads");
     fs::write(&wal, &whole[..whole.len() / 2]).expect("writes");
     let (log, report) = place.opened();
-    if head(&marks.heads, DATA) > log.head(DATA) {
-        assert_eq!(report.marks, MarksVerdict::Contradict);
-        assert!(report.began.is_some());
-    }
+    assert!(matches!(report.opening, Opening::Recovered { .. }));
+    assert_eq!(report.marks, MarksVerdict::Contradict);
+    let began = report.began.expect("a new incarnation");
+    let missing = |partition| MissingRange {
+        partition,
+        from: log.head(partition).next(),
+        to: head(&heads, partition),
+    };
+    assert_eq!(began.missing, [missing(META), missing(DATA)]);
     is_usable(&place, log);
+}
+
+#[test]
+fn a_write_ahead_log_that_vanished_is_missed() {
+    let (place, _) = killed(ENTRIES, SMALL);
+    fs::remove_file(wal(&place)).expect("removes");
+    let (log, report) = place.opened();
+    assert_eq!(report.marks, MarksVerdict::Contradict);
+    assert_eq!(log.head(DATA), Offset::NONE);
+    is_usable(&place, log);
+}
+
+#[test]
+fn marks_follow_the_log_while_it_is_open() {
+    let place = place();
+    let mut often = super::options(1);
+    often.marks_interval = std::time::Duration::from_millis(1);
+    let (log, _) = RocksLog::open(place.log(), often).expect("opens");
+    let runtime = tokio::runtime::Runtime::new().expect("runtime");
+    runtime.block_on(fill(&log, DATA, 0..5));
+    let expected = Found::Marks(Marks { incarnation: log.incarnation(), heads: log.high_water() });
+    let deadline = Instant::now() + DEADLINE;
+    while marks::read(&place.marks()).expect("reads") != expected {
+        assert!(Instant::now() < deadline, "the marks were not written");
+        std::thread::yield_now();
+    }
 }
 
 #[test]
@@ -194,7 +239,7 @@ fn a_log_with_another_history_than_its_marks_diverges() {
 
 #[test]
 fn missing_or_broken_marks_are_said_and_survived() {
-    let (place, _) = killed(10);
+    let (place, _) = killed(10, SMALL);
     fs::remove_file(place.marks()).expect("removes");
     assert_eq!(place.opened().1.marks, MarksVerdict::Absent);
     fs::write(place.marks(), "no marks").expect("writes");
@@ -205,14 +250,14 @@ fn missing_or_broken_marks_are_said_and_survived() {
 
 #[test]
 fn a_missing_directory_is_not_taken_for_a_new_log() {
-    let (place, _) = killed(10);
+    let (place, _) = killed(10, SMALL);
     fs::remove_dir_all(place.log()).expect("removes");
     assert!(matches!(place.try_open(), Err(LogError::Gone(_))));
 }
 
 #[test]
 fn an_interrupted_exchange_of_directories_is_finished() {
-    let (place, heads) = killed(10);
+    let (place, heads) = killed(10, SMALL);
     let beside = |suffix: &str| place.dir.path().join(format!("log{suffix}"));
     // Ended before the recovered copy was complete.
     fs::create_dir(beside(".incomplete")).expect("creates");
@@ -235,8 +280,6 @@ fn an_interrupted_exchange_of_directories_is_finished() {
 fn nothing_is_lost_silently(place: &Place, before: &[HighWater], marked: u64) {
     let (log, report) = match place.try_open() {
         Ok(opened) => opened,
-        // Refusing altogether is not silent.
-        Err(LogError::Unrecoverable { .. } | LogError::Engine { .. }) => return,
         Err(error) => panic!("{error:?}"),
     };
     let missing = |partition: PartitionId, offset: u64| {
@@ -269,27 +312,37 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 40, fork: false, ..ProptestConfig::default() })]
 
     #[test]
-    fn cutting_the_write_ahead_log_anywhere_loses_nothing_silently(
-        cut in 0.0f64..1.0, marked in 0u64..40,
+    fn cutting_a_write_ahead_log_anywhere_loses_nothing_silently(
+        which in any::<prop::sample::Index>(),
+        cut in 0.0f64..1.0,
+        marked in 0..=ENTRIES,
+        size in prop::sample::select(vec![SMALL, LARGE]),
     ) {
-        let (place, before) = killed(marked);
-        let wal = wal(&place);
-        let bytes = fs::read(&wal).expect("reads");
+        let (place, before) = killed(marked, size);
+        let wals = wals(&place);
+        let wal = which.get(&wals);
+        let bytes = fs::read(wal).expect("reads");
         let keep = (bytes.len() as f64 * cut) as usize;
-        fs::write(&wal, &bytes[..keep]).expect("writes");
+        fs::write(wal, &bytes[..keep]).expect("writes");
         nothing_is_lost_silently(&place, &before, marked);
     }
 
     #[test]
-    fn flipping_any_bit_of_the_write_ahead_log_loses_nothing_silently(
-        at in 0.0f64..1.0, bit in 0u8..8, marked in 0u64..40,
+    fn flipping_any_bit_of_a_write_ahead_log_loses_nothing_silently(
+        which in any::<prop::sample::Index>(),
+        at in 0.0f64..1.0,
+        bit in 0u8..8,
+        marked in 0..=ENTRIES,
+        size in prop::sample::select(vec![SMALL, LARGE]),
     ) {
-        let (place, before) = killed(marked);
-        let wal = wal(&place);
-        let mut bytes = fs::read(&wal).expect("reads");
+        let (place, before) = killed(marked, size);
+        let wals = wals(&place);
+        let wal = which.get(&wals);
+        let mut bytes = fs::read(wal).expect("reads");
+        prop_assume!(!bytes.is_empty());
         let at = ((bytes.len() - 1) as f64 * at) as usize;
         bytes[at] ^= 1 << bit;
-        fs::write(&wal, &bytes).expect("writes");
+        fs::write(wal, &bytes).expect("writes");
         nothing_is_lost_silently(&place, &before, marked);
     }
 }
