@@ -6,12 +6,12 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use hutong_tests::city::cache;
+use hutong_tests::city::demo::{self, demo};
 use hutong_tests::city::write::{Check, verify};
-use hutong_tests::city::{City, Scale, Totals};
-use indicatif::{ProgressBar, ProgressStyle};
+use hutong_tests::city::{City, Scale, Totals, bar, cache};
+use hutong_tests::proof::{self, Inventory, prove};
 
-/// Plans, generates and checks the reference city's departments, catalogues and data files.
+/// Plans, generates, checks, runs and proves the reference city.
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
@@ -33,11 +33,26 @@ enum Command {
     Generate,
     /// Compare every byte of the files with the manifest.
     Check,
+    /// Run the city: one hub, an agent for each unit, and the proof that all hold the same.
+    Demo {
+        /// End with the verdict as exit status instead of staying up until Ctrl-C.
+        #[arg(long)]
+        exit: bool,
+        /// Folder of the run; what a former run left there is removed.
+        #[arg(long)]
+        dir: Option<PathBuf>,
+    },
+    /// Compare source files, the hub's views and subscribers' files; name the keys that differ.
+    Verify {
+        /// The inventory that a run has written.
+        inventory: PathBuf,
+    },
 }
 
 fn main() -> ExitCode {
-    match run(&Arguments::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
+    match run(Arguments::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             // Nothing is left to do if standard error is closed.
             let _ = writeln!(std::io::stderr(), "hutong-city: {error:#}");
@@ -46,22 +61,30 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: &Arguments) -> Result<()> {
+fn run(arguments: Arguments) -> Result<bool> {
     let scale = arguments.scale;
     let root = || arguments.root.clone().map_or_else(cache::default_root, Ok);
     match arguments.command {
-        Command::Plan => print(&City::plan(scale)?.totals()),
+        Command::Plan => print(&City::plan(scale)?.totals())?,
         Command::Generate => {
-            let folder = cache::ensure(&root()?, scale, &bar()?)?;
+            let folder = cache::ensure(&root()?, scale, &bar::rows("generating the city")?)?;
             writeln!(stdout(), "{}", folder.display())?;
-            Ok(())
         }
         Command::Check => {
             let manifest = verify(&cache::folder(&root()?, scale), Check::Content)?;
             writeln!(stdout(), "{} files are as they were written", manifest.files.len())?;
-            print(&manifest.totals)
+            print(&manifest.totals)?;
+        }
+        Command::Demo { exit, dir } => {
+            return demo(&demo::Options { scale, cities: root()?, dir, exit });
+        }
+        Command::Verify { inventory } => {
+            let verdict = prove(&Inventory::load(&inventory)?)?;
+            proof::print(&verdict, &mut stdout().lock())?;
+            return Ok(verdict.equal());
         }
     }
+    Ok(true)
 }
 
 fn print(totals: &Totals) -> Result<()> {
@@ -71,12 +94,4 @@ fn print(totals: &Totals) -> Result<()> {
     writeln!(out, "population {people}, legal persons {companies}, geospatial {features}")?;
     writeln!(out, "departmental {}", rows - people - companies - features)?;
     Ok(())
-}
-
-/// A bar for a person at a terminal; hidden by itself where there is none.
-fn bar() -> Result<ProgressBar> {
-    let style = "{msg} {wide_bar} {human_pos}/{human_len} rows, {eta} left";
-    Ok(ProgressBar::new(0)
-        .with_style(ProgressStyle::with_template(style)?)
-        .with_message("generating the city"))
 }

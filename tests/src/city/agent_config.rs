@@ -35,8 +35,14 @@ pub struct PublishTable {
     pub format: &'static str,
     /// `utf-8` or `gb18030`.
     pub encoding: &'static str,
-    /// `snapshot`: the file holds all rows.
+    /// `snapshot`: the file holds all rows. `append`: rows are added at its end.
     pub mode: &'static str,
+    /// Time between two looks at the file; the agent's default where it is not set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rescan_seconds: Option<u32>,
+    /// Share of rows whose removal waits for confirmation; the agent's default where it is not set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_delete_percent: Option<u8>,
 }
 
 /// `[[node.subscribe]]`
@@ -89,5 +95,7 @@ fn publish(resource: &Resource, folder: &Path) -> PublishTable {
         format,
         encoding,
         mode: "snapshot",
+        rescan_seconds: None,
+        max_delete_percent: None,
     }
 }

@@ -9,11 +9,13 @@
 //! no floating point, no generator whose values may change with a library's version.
 
 pub mod agent_config;
+pub mod bar;
 pub mod cache;
 mod codes;
 pub mod companies;
 mod data_file;
 pub mod dates;
+pub mod demo;
 pub mod departmental;
 pub mod entry;
 pub mod features;

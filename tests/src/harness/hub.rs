@@ -1,0 +1,219 @@
+//! A hub in a folder: founded, served, killed, asked.
+
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use super::http;
+use super::metrics::Metrics;
+use super::process::Process;
+use super::programs::programs;
+use super::run::{Ran, run};
+use super::wait::until_true;
+
+/// How long a hub may take from its start to `ready`; it may have to repeat its log.
+const READY_WITHIN: Duration = Duration::from_secs(60);
+/// How long a hub may take to end in good order.
+const END_WITHIN: Duration = Duration::from_secs(30);
+
+/// The exchange's name wherever nobody chose one.
+pub const EXCHANGE: &str = "tieling";
+
+/// A hub and its folder.
+#[derive(Debug)]
+pub struct Hub {
+    folder: PathBuf,
+    logs: PathBuf,
+    /// Lines added to the configuration, in TOML with dotted section headers of their own.
+    settings: String,
+    environment: Vec<(OsString, OsString)>,
+    process: Option<Process>,
+    addresses: Option<Addresses>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Addresses {
+    quic: SocketAddr,
+    http: SocketAddr,
+}
+
+impl Hub {
+    /// Founds an exchange in `folder`; logs go to `logs`.
+    ///
+    /// # Errors
+    /// When `hutong-hub init` does not succeed.
+    pub fn found(folder: &Path, logs: &Path) -> Result<Self> {
+        fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
+        let hub = Self {
+            folder: folder.to_owned(),
+            logs: logs.to_owned(),
+            settings: String::new(),
+            environment: Vec::new(),
+            process: None,
+            addresses: None,
+        };
+        hub.configure()?;
+        hub.command(["init"])?.ok().context("found the exchange")?;
+        Ok(hub)
+    }
+
+    /// Adds settings to the configuration; they hold from the next start on.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn set(&mut self, settings: &str) -> Result<()> {
+        writeln!(self.settings, "{settings}")?;
+        self.configure()
+    }
+
+    /// Sets the environment of the next start.
+    pub fn set_environment(
+        &mut self,
+        variables: impl IntoIterator<Item = (impl Into<OsString>, impl Into<OsString>)>,
+    ) {
+        let owned = variables.into_iter().map(|(name, value)| (name.into(), value.into()));
+        self.environment = owned.collect();
+    }
+
+    /// Serves, and waits until it is ready. After the first time it keeps its addresses.
+    ///
+    /// # Errors
+    /// When it does not become ready.
+    pub fn start(&mut self) -> Result<()> {
+        self.launch()?;
+        self.ready()
+    }
+
+    /// Starts it without waiting.
+    ///
+    /// # Errors
+    /// When the program cannot be started.
+    pub fn launch(&mut self) -> Result<()> {
+        let mut command = Command::new(&programs()?.hub);
+        command.arg("--config").arg(self.config()).arg("serve").envs(self.environment.clone());
+        self.process = Some(Process::start("hub", &mut command, &self.logs)?);
+        Ok(())
+    }
+
+    /// Waits until it is ready.
+    ///
+    /// # Errors
+    /// When it ends, or the deadline passes.
+    pub fn ready(&mut self) -> Result<()> {
+        let process = self.process.as_mut().context("the hub was not started")?;
+        let line = process.line("ready ", READY_WITHIN)?;
+        let address = |name: &str| -> Result<SocketAddr> {
+            let word = line.split_whitespace().find_map(|word| word.strip_prefix(name));
+            let word = word.with_context(|| format!("{name} in the line {line:?}"))?;
+            word.parse().with_context(|| format!("the address {word:?}"))
+        };
+        let addresses = Addresses { quic: address("quic=")?, http: address("http=")? };
+        self.addresses = Some(addresses);
+        // From the next start on these are asked for, so that agents find the hub again.
+        self.configure()
+    }
+
+    /// Ends it as `kill -9` does.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn kill(&mut self) -> Result<()> {
+        self.process.take().map_or(Ok(()), |mut process| process.kill())
+    }
+
+    /// Ends it in good order.
+    ///
+    /// # Errors
+    /// When it does not end in time or not with success.
+    pub fn stop(&mut self) -> Result<()> {
+        self.process.take().map_or(Ok(()), |mut process| process.stop(END_WITHIN))
+    }
+
+    /// Its process while it runs.
+    pub fn process(&mut self) -> Option<&mut Process> {
+        self.process.as_mut()
+    }
+
+    /// Its door for nodes.
+    ///
+    /// # Errors
+    /// Before its first start.
+    pub fn quic(&self) -> Result<SocketAddr> {
+        Ok(self.addresses.context("the hub was never started")?.quic)
+    }
+
+    /// Its pages for health and metrics.
+    ///
+    /// # Errors
+    /// Before its first start.
+    pub fn http(&self) -> Result<SocketAddr> {
+        Ok(self.addresses.context("the hub was never started")?.http)
+    }
+
+    /// Its data.
+    pub fn data(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
+    /// Its configuration file.
+    pub fn config(&self) -> PathBuf {
+        self.folder.join("hub.toml")
+    }
+
+    /// Runs a command of the operator.
+    ///
+    /// # Errors
+    /// When the program cannot be started; a command that fails is an answer.
+    pub fn command<S: Into<OsString>>(&self, args: impl IntoIterator<Item = S>) -> Result<Ran> {
+        let config = [OsString::from("--config"), self.config().into()];
+        run(&programs()?.hub, config.into_iter().chain(args.into_iter().map(Into::into)))
+    }
+
+    /// Runs a command that answers in JSON.
+    ///
+    /// # Errors
+    /// When it fails, or answers something else.
+    pub fn json<S: Into<OsString>>(
+        &self,
+        args: impl IntoIterator<Item = S>,
+    ) -> Result<serde_json::Value> {
+        let out = self.command(args)?.ok()?;
+        serde_json::from_str(&out).with_context(|| format!("read as JSON: {out:.200}"))
+    }
+
+    /// Its metrics now.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn metrics(&self) -> Result<Metrics> {
+        Metrics::fetch(self.http()?)
+    }
+
+    /// Waits until the page answers with success.
+    ///
+    /// # Errors
+    /// When the deadline passes.
+    pub fn page_ok(&self, path: &str, within: Duration) -> Result<()> {
+        let http = self.http()?;
+        until_true(within, &format!("the hub's {path} answers 200"), || {
+            Ok(http::get(http, path).is_ok_and(|(code, _)| code == 200))
+        })
+    }
+
+    fn configure(&self) -> Result<()> {
+        let any: SocketAddr = ([127, 0, 0, 1], 0).into();
+        let (quic, http) = self.addresses.map_or((any, any), |known| (known.quic, known.http));
+        let text = format!(
+            "[hub]\nexchange = \"{EXCHANGE}\"\ndata_dir = \"data\"\nlisten = \"{quic}\"\nhttp = \"{http}\"\n\n{}",
+            self.settings
+        );
+        let path = self.config();
+        fs::write(&path, text).with_context(|| format!("write {}", path.display()))
+    }
+}

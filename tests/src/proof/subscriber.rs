@@ -1,0 +1,111 @@
+//! What a subscriber's file says: the last line of each key wins.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fs::File;
+use std::hash::{BuildHasher, Hasher};
+use std::io::{BufRead, BufReader};
+
+use anyhow::{Context, Result, bail};
+use hutong_schema::digest::{KeyHash, Leaf, key_hash};
+use serde::Deserialize;
+
+use super::json_row::{Members, RowReader};
+use super::schema::{GrantSchema, SubjectNo, Take};
+
+const BUFFER: usize = 1 << 18;
+
+/// A line of the file.
+#[derive(Deserialize)]
+struct Line<'a> {
+    op: &'a str,
+    #[serde(borrow)]
+    key: Cow<'a, str>,
+    #[serde(borrow, default)]
+    row: Option<Members<'a>>,
+}
+
+/// Counts what the file of a grant holds in the end.
+pub(super) fn read(grant: &GrantSchema, subject: SubjectNo, to: &mut impl Take) -> Result<()> {
+    let path = &grant.record.path;
+    let place = || format!("{}", path.display());
+    let mut file = BufReader::with_capacity(BUFFER, File::open(path).with_context(place)?);
+    let mut held: HashMap<KeyHash, (Box<[u8]>, Leaf), Prehashed> = HashMap::with_hasher(Prehashed);
+    // Only granted items may occur: any other name in a row is an error of delivery.
+    let items: Vec<_> = grant.items.iter().filter(|item| grant.delivers(item)).cloned().collect();
+    let mut reader = RowReader::new(&items);
+    let (mut line, mut number, mut bytes) = (Vec::new(), 0, Vec::new());
+    loop {
+        line.clear();
+        number += 1;
+        if file.read_until(b'\n', &mut line).with_context(place)? == 0 {
+            break;
+        }
+        let change = serde_json::from_slice::<Line<'_>>(&line)
+            .map_err(Into::into)
+            .and_then(|line| change(grant, &mut reader, &line, &mut bytes));
+        match change {
+            Ok((key, Some(leaf))) => {
+                held.insert(key_hash(&key), (key, leaf));
+            }
+            Ok((key, None)) => {
+                held.remove(&key_hash(&key));
+            }
+            // Passed over: the key will be missing.
+            Err(error) => to.unreadable(format!("{}, line {number}: {error:#}", path.display())),
+        }
+    }
+    for (hash, (key, leaf)) in held {
+        to.take(subject, &key, hash, leaf);
+    }
+    Ok(())
+}
+
+/// The key of a line, and the leaf that it has from there on.
+fn change(
+    grant: &GrantSchema,
+    reader: &mut RowReader<'_>,
+    line: &Line<'_>,
+    bytes: &mut Vec<u8>,
+) -> Result<(Box<[u8]>, Option<Leaf>)> {
+    match (line.op, &line.row) {
+        ("upsert", Some(row)) => {
+            let (key, row) = reader.object(row)?;
+            if key != line.key.as_bytes() {
+                bail!("the key is {:?}, the row's fields say otherwise", line.key);
+            }
+            Ok((key.into(), Some(grant.leaf(key, row.as_ref(), bytes))))
+        }
+        ("delete", None) => Ok((line.key.as_bytes().into(), None)),
+        (op, _) => bail!("{op:?} with or without a row"),
+    }
+}
+
+/// The keys of the map are hashes already.
+#[derive(Clone, Copy, Default)]
+struct Prehashed;
+
+impl BuildHasher for Prehashed {
+    type Hasher = First;
+
+    fn build_hasher(&self) -> First {
+        First(0)
+    }
+}
+
+struct First(u64);
+
+impl Hasher for First {
+    fn write(&mut self, bytes: &[u8]) {
+        if let Some(first) = bytes.first_chunk() {
+            self.0 = u64::from_le_bytes(*first);
+        }
+    }
+
+    // The length that arrays write before their bytes says nothing.
+    fn write_usize(&mut self, _: usize) {}
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
