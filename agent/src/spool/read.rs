@@ -171,6 +171,27 @@ impl View {
         image::for_each(&self.0, image, &[0; 16], visit)
     }
 
+    /// As [`View::each_of_image`], from a key hash on.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn each_of_image_from(
+        &self,
+        image: ImageId,
+        from: &KeyHash,
+        visit: impl FnMut(ImageEntry<'_>) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        image::for_each(&self.0, image, from, visit)
+    }
+
+    /// How many keys an image has at most: changes of one key that are not merged yet count twice.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn image_size_at_most(&self, image: ImageId) -> Result<u64, StoreError> {
+        image::size_at_most(&self.0, image)
+    }
+
     /// The digest of an image and its 4,096 buckets.
     ///
     /// # Errors

@@ -17,7 +17,7 @@ pub use scan::ImageEntry;
 
 pub(super) use merge::{Merges, drop_unfinished};
 pub(super) use runs::{clear, write_delta};
-pub(super) use scan::for_each;
+pub(super) use scan::{for_each, size_at_most};
 
 #[cfg(test)]
 mod tests;

@@ -38,6 +38,15 @@ pub(in super::super) fn for_each(
     Ok(())
 }
 
+/// How many entries the runs of an image have together.
+pub(in super::super) fn size_at_most(
+    transaction: &ReadTransaction,
+    image: ImageId,
+) -> Result<u64, StoreError> {
+    let runs = transaction.open_table(RUNS).map_err(failed)?;
+    Ok(RunList::read(&runs, image)?.runs.iter().map(|run| run.entries).sum())
+}
+
 /// The runs of an image as one: ascending, of equal keys only the newest, removals included.
 pub(in super::super) struct Scan {
     /// Oldest first.

@@ -1,0 +1,122 @@
+//! From changes to batches in the outbox.
+
+use std::collections::VecDeque;
+
+use hutong_schema::batch::BatchKind;
+use hutong_schema::block::BlockBuilder;
+use hutong_schema::catalogue::CatalogueEntry;
+use hutong_schema::limits::{BATCH_BYTES_TARGET, BATCH_ROWS_TARGET};
+use hutong_schema::row::FieldId;
+use tokio_util::sync::CancellationToken;
+
+use crate::sources::Row;
+use crate::spool::{NewBatch, Origins, Store, StoreError, StreamId, Ticket, WriteBatch};
+
+/// Batches on their way to the disk while the next one is made.
+const UNDER_WAY: usize = 3;
+
+/// Collects changes and hands over full batches.
+pub(super) struct Outbound<'a> {
+    store: &'a Store,
+    stream: StreamId,
+    schema_version: u32,
+    cancel: &'a CancellationToken,
+    builder: BlockBuilder,
+    origins: Origins,
+    tickets: VecDeque<Ticket>,
+    pub(super) upserts: u64,
+    pub(super) deletes: u64,
+    pub(super) batches: u64,
+}
+
+impl<'a> Outbound<'a> {
+    pub(super) fn new(
+        store: &'a Store,
+        stream: StreamId,
+        entry: &CatalogueEntry,
+        cancel: &'a CancellationToken,
+    ) -> Self {
+        let columns: Vec<FieldId> = entry.columns().iter().map(|item| item.id).collect();
+        Self {
+            store,
+            stream,
+            schema_version: entry.schema_version,
+            cancel,
+            builder: BlockBuilder::new(&columns),
+            origins: Origins::default(),
+            tickets: VecDeque::new(),
+            upserts: 0,
+            deletes: 0,
+            batches: 0,
+        }
+    }
+
+    /// Whether a further row of this size would make the batch larger than it should be.
+    pub(super) fn is_full(&self, next_row: usize) -> bool {
+        !self.builder.is_empty()
+            && (self.builder.rows() >= BATCH_ROWS_TARGET
+                || self.builder.bytes() + next_row > BATCH_BYTES_TARGET)
+    }
+
+    pub(super) fn upsert(&mut self, row: &Row) {
+        self.builder.upsert(row.key(), row.values());
+        self.origins.push(row.number);
+        self.upserts += 1;
+    }
+
+    pub(super) fn delete(&mut self, key: &[u8]) {
+        self.builder.delete(key);
+        self.origins.push(0);
+        self.deletes += 1;
+    }
+
+    /// Hands over what was collected, if anything, together with other writes. Blocks while the
+    /// outbox is full.
+    pub(super) fn flush(&mut self, with: WriteBatch) -> Result<(), StoreError> {
+        if self.cancel.is_cancelled() {
+            return Err(StoreError::Cancelled);
+        }
+        if self.builder.is_empty() {
+            if !with.is_empty() {
+                let ticket = self.store.submit(with)?;
+                self.enqueue(ticket)?;
+            }
+            return Ok(());
+        }
+        let rows = self.builder.rows();
+        let block = self.builder.finish();
+        let batch = NewBatch::rows(self.schema_version, &block, rows, self.origins.take())?;
+        drop(block);
+        self.hand_over(batch, with)
+    }
+
+    /// Hands over a begin or end marker behind everything collected.
+    pub(super) fn marker(&mut self, kind: BatchKind, with: WriteBatch) -> Result<(), StoreError> {
+        self.flush(WriteBatch::new())?;
+        self.hand_over(NewBatch::marker(kind, self.schema_version)?, with)
+    }
+
+    /// Waits until everything handed over is durable.
+    pub(super) fn settle(&mut self) -> Result<(), StoreError> {
+        while let Some(ticket) = self.tickets.pop_front() {
+            ticket.wait()?;
+        }
+        Ok(())
+    }
+
+    fn hand_over(&mut self, batch: NewBatch, with: WriteBatch) -> Result<(), StoreError> {
+        let ticket = self.store.append(self.stream, batch, with, self.cancel)?;
+        self.batches += 1;
+        self.enqueue(ticket)
+    }
+
+    fn enqueue(&mut self, ticket: Ticket) -> Result<(), StoreError> {
+        self.tickets.push_back(ticket);
+        if self.tickets.len() > UNDER_WAY
+            && let Some(oldest) = self.tickets.pop_front()
+        {
+            oldest.wait()?;
+        }
+        Ok(())
+    }
+}
