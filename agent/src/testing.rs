@@ -1,7 +1,7 @@
 //! What several tests of this crate need: a hub in memory, an entry, a store.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use hutong_schema::batch::{self, BatchKind, ChainHash, decompress_into};
 use hutong_schema::block::Block;
@@ -26,6 +26,8 @@ pub(crate) struct Bench {
     pub(crate) entry: CatalogueEntry,
     pub(crate) quarantine: Quarantine,
     pub(crate) hub: Hub,
+    at: PathBuf,
+    crashes: u32,
 }
 
 /// What a hub does with batches, in memory.
@@ -45,12 +47,14 @@ impl Bench {
     /// A store in a new folder with one stream in epoch 1.
     pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(&dir.path().join("store"), OPTIONS).unwrap();
+        let at = dir.path().join("store");
+        let store = Store::open(&at, OPTIONS).unwrap();
         let entry = entry();
         let wanted = vec![("n1".parse().unwrap(), entry.code.clone())];
         let stream = runtime().block_on(store.open_streams(wanted)).unwrap()[0];
         let quarantine = Quarantine::new(dir.path().join("quarantine"));
-        let mut bench = Self { dir, store, stream, entry, quarantine, hub: Hub::default() };
+        let hub = Hub::default();
+        let mut bench = Self { dir, store, stream, entry, quarantine, hub, at, crashes: 0 };
         bench.begin_epoch();
         bench
     }
@@ -90,6 +94,12 @@ impl Bench {
         assert!(self.store.stream(self.stream).unwrap().state.is_drained());
     }
 
+    /// Sends everything while a replacement may be under way, in which no checkpoint is due.
+    pub(crate) fn drain_unfinished(&mut self) {
+        self.exchange(usize::MAX).unwrap();
+        assert!(self.store.stream(self.stream).unwrap().state.is_drained());
+    }
+
     /// The digest of the accepted image.
     pub(crate) fn image(&self) -> Digest {
         self.store.view().unwrap().digest(self.stream.into()).unwrap().0
@@ -97,9 +107,11 @@ impl Bench {
 
     /// Closes the store and opens what a copy of its folder holds, as after a crash.
     pub(crate) fn crash(&mut self) {
-        let copy = self.dir.path().join(format!("copy-{}", self.hub.checkpoints.len() + 1));
-        copy_folder(&self.dir.path().join("store"), &copy);
+        self.crashes += 1;
+        let copy = self.dir.path().join(format!("store-{}", self.crashes));
+        copy_folder(&self.at, &copy);
         self.store = Store::open(&copy, OPTIONS).unwrap();
+        self.at = copy;
     }
 }
 

@@ -14,7 +14,7 @@ use hutong_schema::wire::v1::publish::{Ack, RejectedRow};
 use super::committer;
 use super::outbox::OutboxBatch;
 use super::stream::Acknowledged;
-use super::{ImageDelta, Store, StoreError, StreamId, WriteBatch};
+use super::{Conflict, ImageDelta, Store, StoreError, StreamId, WriteBatch};
 use crate::quarantine::{Quarantine, QuarantineError, Rejection};
 
 /// What an acknowledgement brought about.
@@ -60,6 +60,11 @@ impl Store {
         entry: &CatalogueEntry,
         quarantine: &Quarantine,
     ) -> Result<AckOutcome, AckError> {
+        let appended = self.stream(stream)?.state.last_seq();
+        if ack.stored_through > appended {
+            let conflict = Conflict::NeverSent { acknowledged: ack.stored_through, appended };
+            return Err(StoreError::Conflict { stream, conflict }.into());
+        }
         let known = self.chain_at(stream, ack.stored_through)?;
         if known.is_some_and(|chain| chain != ack.chain) {
             return Err(AckError::Forked(ack.stored_through));
@@ -83,16 +88,7 @@ impl Store {
             let settled_through = ack.settled_through.min(stored_through);
             if slice.is_empty() && settled_through <= state.settled_through {
                 outcome.drained = state.is_drained();
-                return match ack.stored_through > state.stored_through {
-                    // Announced, but not in the outbox: let the transition name it.
-                    true if ack.stored_through > state.last_seq() => {
-                        let appended = state.last_seq();
-                        let acknowledged = ack.stored_through;
-                        let conflict = super::Conflict::NeverSent { acknowledged, appended };
-                        Err(StoreError::Conflict { stream, conflict }.into())
-                    }
-                    _ => Ok(outcome),
-                };
+                return Ok(outcome);
             }
             let mut accepted = Accepted::default();
             for batch in &slice {

@@ -79,9 +79,9 @@ proptest! {
         }
         let view = store.view().unwrap();
         prop_assert_eq!(view.digest(image).unwrap(), digest.finish());
-        let copy = dir.path().join("copy");
-        copy_folder(dir.path(), &copy);
-        let copied = Store::open(&copy, OPTIONS).unwrap();
+        let copy = tempfile::tempdir().unwrap();
+        copy_folder(dir.path(), copy.path());
+        let copied = Store::open(copy.path(), OPTIONS).unwrap();
         prop_assert_eq!(content(&copied, image), model);
     }
 }
