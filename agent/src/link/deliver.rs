@@ -1,0 +1,369 @@
+//! One subscribe stream: rows in, credit and digests out.
+
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use hutong_certs::{clock, stream::{FrameReader, FrameWriter, StreamError}};
+use hutong_schema::{
+    digest::Digest,
+    limits::{CONTROL_FRAME_BYTES_MAX, FRAME_BYTES_MAX},
+    wire::{
+        frame::{self, Message},
+        v1::{
+            Refused,
+            subscribe::{
+                CheckpointMark, CheckpointReport, Credit, Cursor, DeliveryMode, Repair, SnapshotChunk,
+                SnapshotEnd, SubscribeOpen, SubscribeReady, TailBatch, Withdrawn,
+            },
+        },
+    },
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{LinkError, Session, session, subscription::{Phase, Subscription}};
+use crate::{
+    sinks::{Begin, Dirty, Disposal, LineFormat, Sink, SinkError},
+    spool::Store,
+};
+
+/// Payload bytes that the hub may send ahead of our durable writes.
+const WINDOW: u64 = 8 * 1024 * 1024;
+
+/// Payload bytes after which is committed: the window never runs dry while the disk works.
+const COMMIT_PAYLOAD: u64 = WINDOW / 4;
+
+/// Written text after which is committed, bytes.
+const COMMIT_TEXT: u64 = 8 * 1024 * 1024;
+
+/// Rows are durable after this time at the latest.
+const COMMIT_WITHIN: Duration = Duration::from_millis(200);
+
+/// The same for a position that moved without rows: it costs nothing to hear them again.
+const COMMIT_CURSOR_WITHIN: Duration = Duration::from_secs(2);
+
+/// A checkpoint that was passed over is reported when nothing comes for so long.
+const QUIET: Duration = Duration::from_millis(100);
+
+/// Digests take at most one part in so many of the time.
+const DIGEST_SHARE: u32 = 10;
+
+/// A quiet stream gives up its place after this time if others wait for one.
+const TURN: Duration = Duration::from_secs(2);
+
+/// How a delivery ended in good order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum DeliverEnd {
+    /// The agent shuts down.
+    Cancelled,
+    /// Others wait for a stream.
+    Turn,
+    /// The grant ended and the data were disposed of.
+    Withdrawn,
+}
+
+/// Why a delivery broke off.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum DeliverFailure {
+    #[error(transparent)]
+    Link(LinkError),
+    #[error("{0}")]
+    Refused(Refused),
+    #[error(transparent)]
+    Sink(#[from] SinkError),
+}
+
+impl From<LinkError> for DeliverFailure {
+    fn from(error: LinkError) -> Self {
+        match error {
+            LinkError::Refused(refused) => Self::Refused(refused),
+            other => Self::Link(other),
+        }
+    }
+}
+
+/// What a delivery needs.
+pub(super) struct Delivering<'a> {
+    pub(super) session: &'a Session,
+    pub(super) store: &'a Store,
+    pub(super) subscription: &'a Subscription,
+    pub(super) folder: &'a Path,
+    pub(super) format: LineFormat,
+    pub(super) disposal: Disposal,
+    pub(super) cancel: &'a CancellationToken,
+    pub(super) others_wait: &'a (dyn Fn() -> bool + Sync),
+}
+
+impl Delivering<'_> {
+    /// Receives until the grant ends, the connection breaks or the agent shuts down.
+    pub(super) async fn run(&self) -> Result<DeliverEnd, DeliverFailure> {
+        let sink = self.open_sink().await?;
+        let (mut reader, mut writer) = self.session.open().await?;
+        let (cursor, resume) = sink.record().position();
+        let open = SubscribeOpen { grant: self.subscription.key.grant, cursor, resume, credit_bytes: WINDOW };
+        writer.send(&open).await.map_err(|error| self.session.broken(error))?;
+        let content = reader.due(CONTROL_FRAME_BYTES_MAX).await.map_err(|error| self.session.broken(error))?;
+        let ready: SubscribeReady = session::answer(&content)?;
+        let mut delivery = Delivery {
+            of: self,
+            sink,
+            writer,
+            consumed: 0,
+            due: None,
+            mark: None,
+            told: None,
+            digest_done: Instant::now(),
+            digest_took: Duration::ZERO,
+        };
+        delivery.begin(&ready).await?;
+        let end = delivery.receive(&mut reader).await?;
+        match end {
+            Some(reason) => {
+                self.dispose(delivery.sink, &reason).await?;
+                Ok(DeliverEnd::Withdrawn)
+            }
+            None if self.cancel.is_cancelled() => Ok(DeliverEnd::Cancelled),
+            None => Ok(DeliverEnd::Turn),
+        }
+    }
+
+    /// The hub says that there is no such grant any more, before anything was delivered.
+    pub(super) async fn withdrawn_while_away(&self, reason: &str) -> Result<(), SinkError> {
+        let sink = self.open_sink().await?;
+        self.dispose(sink, reason).await
+    }
+
+    async fn open_sink(&self) -> Result<Sink, SinkError> {
+        Sink::open(self.store.clone(), self.subscription.key.clone(), self.folder, self.format).await
+    }
+
+    async fn dispose(&self, sink: Sink, reason: &str) -> Result<(), SinkError> {
+        let aside = sink.dispose(reason, self.disposal, clock::now()).await?;
+        let grant = self.subscription.key.grant;
+        match aside {
+            Some(path) => tracing::warn!(%grant, reason, kept = %path.display(),
+                "the grant ended; its data are kept aside, delete them when they are no longer needed"),
+            None => tracing::warn!(%grant, reason, "the grant ended; its data are deleted"),
+        }
+        self.subscription.set(Phase::Ended(reason.to_owned()));
+        Ok(())
+    }
+}
+
+/// A delivery under way.
+struct Delivery<'a> {
+    of: &'a Delivering<'a>,
+    sink: Sink,
+    writer: FrameWriter,
+    /// Payload bytes taken since credit was given last.
+    consumed: u64,
+    /// When must be committed.
+    due: Option<Instant>,
+    /// A checkpoint whose state is still the present one, not yet reported.
+    mark: Option<Cursor>,
+    /// The digest of the present rows, if it is known.
+    told: Option<Digest>,
+    digest_done: Instant,
+    digest_took: Duration,
+}
+
+impl Delivery<'_> {
+    async fn begin(&mut self, ready: &SubscribeReady) -> Result<(), DeliverFailure> {
+        let grant = self.of.subscription.key.grant;
+        match self.sink.begin(ready).await? {
+            Begin::Fresh => {
+                let because = match &ready.mode {
+                    DeliveryMode::Snapshot { because: Some(because), .. } => because.as_str(),
+                    DeliveryMode::Snapshot { .. } | DeliveryMode::Resume { .. } | DeliveryMode::Tail => "it is new",
+                };
+                tracing::info!(%grant, because, "a snapshot begins");
+                self.of.subscription.set(Phase::Snapshot);
+            }
+            Begin::Staged => {
+                tracing::info!(%grant, "an unfinished snapshot goes on");
+                self.of.subscription.set(Phase::Snapshot);
+            }
+            Begin::Live => self.of.subscription.set(Phase::Tail),
+        }
+        Ok(())
+    }
+
+    /// Receives; returns the reason when the grant ended.
+    async fn receive(&mut self, reader: &mut FrameReader) -> Result<Option<String>, DeliverFailure> {
+        loop {
+            let due = self.due.map(tokio::time::Instant::from_std);
+            let content = tokio::select! {
+                biased;
+                () = self.of.cancel.cancelled() => {
+                    self.commit().await?;
+                    self.writer.finish();
+                    return Ok(None);
+                }
+                () = tokio::time::sleep_until(due.unwrap_or_else(tokio::time::Instant::now)), if due.is_some() => {
+                    self.commit().await?;
+                    continue;
+                }
+                content = reader.next(FRAME_BYTES_MAX) => content,
+                () = tokio::time::sleep(QUIET), if self.mark.is_some() => {
+                    self.report().await?;
+                    continue;
+                }
+                () = tokio::time::sleep(TURN), if (self.of.others_wait)() => {
+                    self.commit().await?;
+                    self.writer.finish();
+                    return Ok(None);
+                }
+            };
+            let content = match content {
+                Ok(Some(content)) => content,
+                Ok(None) => {
+                    self.commit_quietly().await;
+                    return Err(LinkError::Goodbye("it finished the subscription".to_owned()).into());
+                }
+                Err(error) => {
+                    // What was taken is worth keeping although the credit can no longer be told.
+                    self.commit_quietly().await;
+                    return Err(self.of.session.broken(error).into());
+                }
+            };
+            if let Some(reason) = self.take(&content).await? {
+                return Ok(Some(reason));
+            }
+            if self.consumed >= COMMIT_PAYLOAD || self.sink.uncommitted() >= COMMIT_TEXT {
+                self.commit().await?;
+            }
+            self.schedule();
+        }
+    }
+
+    /// Takes one message; returns the reason when the grant ended.
+    async fn take(&mut self, content: &Bytes) -> Result<Option<String>, DeliverFailure> {
+        let (kind, _) = frame::split(content).map_err(damaged)?;
+        match kind {
+            SnapshotChunk::<'_>::KIND => {
+                let chunk: SnapshotChunk<'_> = frame::expect(content).map_err(damaged)?;
+                self.sink.chunk(chunk.last_key, chunk.block)?;
+                self.consumed += chunk.block.payload.len() as u64;
+            }
+            SnapshotEnd::KIND => {
+                let end: SnapshotEnd = frame::expect(content).map_err(damaged)?;
+                self.sink.end_snapshot(&end).await?;
+                self.told = None;
+                let grant = self.of.subscription.key.grant;
+                tracing::info!(%grant, rows = self.sink.record().changes, "the snapshot is complete");
+                self.of.subscription.set(Phase::Tail);
+                self.credit().await?;
+            }
+            TailBatch::<'_>::KIND => {
+                let tail: TailBatch<'_> = frame::expect(content).map_err(damaged)?;
+                self.rows_come(tail.block.rows);
+                self.sink.tail(tail.from_seq, tail.cursor, tail.block)?;
+                self.consumed += tail.block.payload.len() as u64;
+                tracing::debug!(grant = %self.of.subscription.key.grant, seq = tail.cursor.seq,
+                    rows = tail.block.rows, "changes taken");
+            }
+            Repair::<'_>::KIND => {
+                let repair: Repair<'_> = frame::expect(content).map_err(damaged)?;
+                self.rows_come(repair.block.rows);
+                self.sink.repair(repair.block)?;
+                self.consumed += repair.block.payload.len() as u64;
+            }
+            CheckpointMark::KIND => {
+                let mark: CheckpointMark = frame::expect(content).map_err(damaged)?;
+                self.sink.checkpoint(mark.cursor)?;
+                if self.sink.record().consistent() {
+                    self.mark = Some(mark.cursor);
+                    // Many resources feed one library: its checkpoints come faster than a large
+                    // image can be read, so some are passed over, but never all.
+                    if self.told.is_some() || self.digest_done.elapsed() >= self.digest_took * DIGEST_SHARE {
+                        self.report().await?;
+                    }
+                }
+            }
+            Withdrawn::KIND => {
+                let withdrawn: Withdrawn = frame::expect(content).map_err(damaged)?;
+                return Ok(Some(withdrawn.reason));
+            }
+            Refused::KIND => {
+                return Err(DeliverFailure::Refused(frame::expect(content).map_err(damaged)?));
+            }
+            other => {
+                let what = format!("a message of kind {other:#04x} has no place on a subscribe stream");
+                return Err(LinkError::Protocol(what).into());
+            }
+        }
+        Ok(None)
+    }
+
+    /// Rows change what a checkpoint before them saw.
+    fn rows_come(&mut self, rows: u32) {
+        if rows > 0 {
+            (self.mark, self.told) = (None, None);
+        }
+    }
+
+    fn schedule(&mut self) {
+        let within = match self.sink.dirty() {
+            None => return,
+            Some(Dirty::Rows) => COMMIT_WITHIN,
+            Some(Dirty::Cursor) => COMMIT_CURSOR_WITHIN,
+        };
+        let at = Instant::now() + within;
+        self.due = Some(self.due.map_or(at, |due| due.min(at)));
+    }
+
+    /// Makes durable what was taken, then lets more come.
+    async fn commit(&mut self) -> Result<(), DeliverFailure> {
+        self.sink.commit().await?;
+        self.due = None;
+        self.of.subscription.moved(self.sink.record());
+        self.credit().await
+    }
+
+    async fn commit_quietly(&mut self) {
+        if let Err(error) = self.sink.commit().await {
+            tracing::warn!(%error, grant = %self.of.subscription.key.grant, "the last changes were not kept");
+        }
+    }
+
+    async fn credit(&mut self) -> Result<(), DeliverFailure> {
+        let record = self.sink.record();
+        let cursor = if record.staged.is_none() { record.cursor } else { None };
+        let credit = Credit { bytes: std::mem::take(&mut self.consumed), cursor };
+        self.send(&credit).await
+    }
+
+    async fn report(&mut self) -> Result<(), DeliverFailure> {
+        let Some(cursor) = self.mark.take() else { return Ok(()) };
+        self.commit().await?;
+        let digest = match self.told {
+            Some(digest) => digest,
+            None => {
+                let began = Instant::now();
+                let digest = self.sink.digest().await?;
+                self.digest_done = Instant::now();
+                self.digest_took = began.elapsed();
+                digest
+            }
+        };
+        self.told = Some(digest);
+        self.of.subscription.counted(digest.count);
+        tracing::debug!(grant = %self.of.subscription.key.grant, seq = cursor.seq, ?digest, "checkpoint");
+        self.send(&CheckpointReport { cursor, digest }).await
+    }
+
+    async fn send<M: Message + serde::Serialize>(&mut self, message: &M) -> Result<(), DeliverFailure> {
+        match self.writer.send(message).await {
+            Ok(()) => Ok(()),
+            // The hub has ended the stream; what it sent before says why.
+            Err(StreamError::Write(_)) => Ok(()),
+            Err(error) => Err(self.of.session.broken(error).into()),
+        }
+    }
+}
+
+fn damaged(error: frame::FrameError) -> DeliverFailure {
+    DeliverFailure::Link(LinkError::Stream(error.into()))
+}

@@ -1,0 +1,425 @@
+//! One node: its connection, kept as long as the agent runs.
+
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use hutong_certs::tls::AgentTls;
+use hutong_schema::{
+    grant::GrantId,
+    ids::{NodeName, ResourceCode},
+};
+use jiff::Timestamp;
+use parking_lot::Mutex;
+use tokio::sync::{Notify, Semaphore, SemaphorePermit, mpsc, watch};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{
+    Backoff, Dialler, LinkError, Publication, Session, Subscription, control, deliveries, publications,
+};
+use crate::{
+    quarantine::Quarantine,
+    sinks::{Disposal, LineFormat, SinkError, SubscriptionKey, known},
+    spool::{Store, StoreError, StreamId},
+};
+
+/// When the agent shuts down: time for what is under way to be acknowledged.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// Digests that one process computes at once: each reads an image and keeps a core busy.
+const DIGESTS_AT_ONCE: usize = 2;
+
+/// What a node is and does.
+#[derive(Clone, Debug)]
+pub struct NodeOptions {
+    /// Its name.
+    pub name: NodeName,
+    /// Catalogue entries to apply at connect when the file has changed.
+    pub catalogue: Option<PathBuf>,
+    /// What it publishes, with the streams in the store.
+    pub publications: Vec<(StreamId, ResourceCode)>,
+    /// What it receives.
+    pub subscriptions: Vec<SubscriptionOptions>,
+}
+
+/// What is received and where it is written.
+#[derive(Clone, Debug)]
+pub struct SubscriptionOptions {
+    /// One grant; all of the department when absent.
+    pub grant: Option<GrantId>,
+    /// Folder of the files.
+    pub folder: PathBuf,
+    /// Their form.
+    pub format: LineFormat,
+    /// What happens to the data when the grant ends.
+    pub disposal: Disposal,
+}
+
+/// What the nodes of a process share. Cheap to clone.
+#[derive(Clone)]
+pub struct Process {
+    /// The socket.
+    pub dialler: Dialler,
+    /// The store.
+    pub store: Store,
+    /// Where refused rows go.
+    pub quarantine: Quarantine,
+    /// Where wishes for a scan go; holds one place per publication, so that it is never full.
+    pub scans: mpsc::Sender<ScanWish>,
+    /// What ends the process.
+    pub fatal: Fatal,
+    digests: Arc<Semaphore>,
+}
+
+/// A source is to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ScanWish {
+    /// The publication's stream.
+    pub stream: StreamId,
+}
+
+/// A failure after which the process must not go on, such as a failed fsync of the store.
+#[derive(Clone, Debug)]
+pub struct Fatal {
+    reason: Arc<OnceLock<String>>,
+    cancel: CancellationToken,
+}
+
+/// One node.
+pub struct Node {
+    pub(super) options: NodeOptions,
+    pub(super) process: Process,
+    tls: AgentTls,
+    publications: Vec<Arc<Publication>>,
+    pub(super) work: mpsc::Sender<Arc<Publication>>,
+    pub(super) queue: tokio::sync::Mutex<mpsc::Receiver<Arc<Publication>>>,
+    pub(super) subscriptions: Mutex<BTreeMap<GrantId, Arc<Subscription>>>,
+    pub(super) grants: Notify,
+    state: Mutex<LinkState>,
+    session: watch::Sender<Option<Session>>,
+    catalogue_trouble: Mutex<Option<String>>,
+    skew_ms: AtomicI64,
+}
+
+/// How the connection stands.
+#[derive(Clone, Debug)]
+pub enum LinkState {
+    /// Not tried yet.
+    Idle,
+    /// A dial is under way.
+    Connecting,
+    /// Greeted.
+    Connected {
+        /// Since when.
+        since: Timestamp,
+        /// The hub's software.
+        hub: String,
+    },
+    /// No connection.
+    Away {
+        /// Since when.
+        since: Timestamp,
+        /// Why, in words.
+        reason: String,
+        /// What a person should do.
+        advice: Option<&'static str>,
+        /// Failures in a row.
+        failures: u32,
+    },
+}
+
+impl Process {
+    /// What the nodes of a process share.
+    pub fn new(
+        dialler: Dialler,
+        store: Store,
+        quarantine: Quarantine,
+        scans: mpsc::Sender<ScanWish>,
+        fatal: Fatal,
+    ) -> Self {
+        Self { dialler, store, quarantine, scans, fatal, digests: Arc::new(Semaphore::new(DIGESTS_AT_ONCE)) }
+    }
+}
+
+impl Fatal {
+    /// Nothing failed; `cancel` is cancelled when something does.
+    pub fn new(cancel: CancellationToken) -> Self {
+        Self { reason: Arc::default(), cancel }
+    }
+
+    /// Ends the process; the first reason counts.
+    pub fn raise(&self, reason: &dyn std::fmt::Display) {
+        if self.reason.set(reason.to_string()).is_ok() {
+            tracing::error!(%reason, "the agent cannot go on and ends");
+        }
+        self.cancel.cancel();
+    }
+
+    /// What failed.
+    pub fn reason(&self) -> Option<&str> {
+        self.reason.get().map(String::as_str)
+    }
+}
+
+impl Node {
+    /// A node that is not connected yet.
+    ///
+    /// # Errors
+    /// When the store cannot tell what the node's subscriptions hold.
+    pub fn new(options: NodeOptions, tls: AgentTls, process: Process) -> Result<Arc<Self>, SinkError> {
+        let publication = |(stream, resource): &(StreamId, ResourceCode)| {
+            Arc::new(Publication::new(*stream, resource.clone()))
+        };
+        let publications: Vec<_> = options.publications.iter().map(publication).collect();
+        for publication in &publications {
+            publications::recall_entry(&process.store, publication)?;
+        }
+        // One place per publication: whoever is queued is not queued again, so it is never full.
+        let (work, queue) = mpsc::channel(publications.len().max(1));
+        let held = known(&process.store, &options.name)?.into_iter();
+        let subscriptions = held
+            .map(|each| (each.key.grant, Arc::new(Subscription::new(each.key, Some(&each.record)))))
+            .collect();
+        Ok(Arc::new(Self {
+            options,
+            process,
+            tls,
+            publications,
+            work,
+            queue: tokio::sync::Mutex::new(queue),
+            subscriptions: Mutex::new(subscriptions),
+            grants: Notify::new(),
+            state: Mutex::new(LinkState::Idle),
+            session: watch::Sender::new(None),
+            catalogue_trouble: Mutex::new(None),
+            skew_ms: AtomicI64::new(0),
+        }))
+    }
+
+    /// The node's name.
+    pub fn name(&self) -> &NodeName {
+        &self.options.name
+    }
+
+    /// What it publishes.
+    pub fn publications(&self) -> &[Arc<Publication>] {
+        &self.publications
+    }
+
+    /// What it receives or received.
+    pub fn subscriptions(&self) -> Vec<Arc<Subscription>> {
+        self.subscriptions.lock().values().cloned().collect()
+    }
+
+    /// How the connection stands.
+    pub fn state(&self) -> LinkState {
+        self.state.lock().clone()
+    }
+
+    /// Why the catalogue could not be applied.
+    pub fn catalogue_trouble(&self) -> Option<String> {
+        self.catalogue_trouble.lock().clone()
+    }
+
+    /// When the certificate ends.
+    pub fn certificate_ends(&self) -> Timestamp {
+        self.tls.credentials.current().facts().not_after
+    }
+
+    /// Our clock minus the hub's, milliseconds.
+    pub fn skew_ms(&self) -> i64 {
+        self.skew_ms.load(Ordering::Relaxed)
+    }
+
+    /// The present session.
+    pub fn session(&self) -> Option<Session> {
+        self.session.borrow().clone()
+    }
+
+    /// Keeps the connection until cancelled.
+    pub async fn keep(self: Arc<Self>, cancel: CancellationToken) {
+        let mut backoff = Backoff::default();
+        while !cancel.is_cancelled() {
+            self.set_state(LinkState::Connecting);
+            let began = Instant::now();
+            let ended = self.visit(&cancel).await;
+            if matches!(ended, LinkError::Cancelled) {
+                break;
+            }
+            backoff.lasted(began.elapsed());
+            let wait = backoff.next(rand::random());
+            self.away(&ended, backoff.failures());
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = cancel.cancelled() => break,
+            }
+        }
+        self.set_state(LinkState::Idle);
+    }
+
+    /// One connection, from dial to end.
+    async fn visit(self: &Arc<Self>, cancel: &CancellationToken) -> LinkError {
+        let connecting = Session::connect(&self.process.dialler, &self.tls, self.store().instance());
+        let connected = tokio::select! {
+            connected = connecting => connected,
+            () = cancel.cancelled() => return LinkError::Cancelled,
+        };
+        let (session, mut control) = match connected {
+            Ok(connected) => connected,
+            Err(error) => return error,
+        };
+        let hub = session.welcome().software.clone();
+        tracing::info!(node = %self.name(), hub = self.process.dialler.address(), software = hub, "connected");
+        self.set_state(LinkState::Connected { since: hutong_certs::clock::now(), hub });
+        self.session.send_replace(Some(session.clone()));
+        let (scope, tasks) = (cancel.child_token(), TaskTracker::new());
+        tasks.spawn(publications::serve(Arc::clone(self), session.clone(), scope.clone(), tasks.clone()));
+        if !self.options.subscriptions.is_empty() {
+            tasks.spawn(deliveries::serve(Arc::clone(self), session.clone(), scope.clone(), tasks.clone()));
+        }
+        let ended = control::attend(self, &session, &mut control, cancel).await;
+        self.session.send_replace(None);
+        tasks.close();
+        if matches!(ended, LinkError::Cancelled) {
+            // What is under way is still acknowledged; the rest stays in the outbox.
+            let drained = tokio::time::timeout(DRAIN, tasks.wait()).await;
+            if drained.is_err() {
+                tracing::warn!(node = %self.name(), "some batches were not acknowledged in time; they stay in the outbox");
+            }
+            control::goodbye(&mut control, "the agent shuts down").await;
+        }
+        scope.cancel();
+        session.close("the agent closes the connection");
+        tasks.wait().await;
+        for subscription in self.subscriptions.lock().values() {
+            subscription.interrupted();
+        }
+        ended
+    }
+
+    /// Something changed for a publication: wakes its stream, or gives it a turn.
+    pub fn poke(&self, publication: &Arc<Publication>) {
+        publication.wake();
+        let work = publication.state(self.store()).is_ok_and(|state| publication.has_work(&state));
+        if work && self.session.borrow().is_some() {
+            self.enqueue(publication);
+        }
+    }
+
+    pub(super) fn enqueue(&self, publication: &Arc<Publication>) {
+        if publication.enqueue() && self.work.try_send(Arc::clone(publication)).is_err() {
+            // Cannot happen while every publication has a place; nothing is lost if it does: the
+            // next scan or connection asks again.
+            publication.release();
+        }
+    }
+
+    /// Has a source read, now or as soon as its present scan is over.
+    pub fn want_scan(&self, publication: &Publication) {
+        if publication.want_scan() {
+            self.queue_scan(publication);
+        }
+    }
+
+    /// A scan is over; `well` if the source was read to its end.
+    pub fn scan_ended(&self, publication: &Arc<Publication>, well: bool) {
+        if publication.scan_ends(well) {
+            self.queue_scan(publication);
+        }
+        self.poke(publication);
+    }
+
+    fn queue_scan(&self, publication: &Publication) {
+        // The receiver is gone only when the agent ends.
+        let _ = self.process.scans.try_send(ScanWish { stream: publication.stream });
+    }
+
+    /// A person said that this machine and its source are right: hindrances are tried again.
+    pub fn confirm(&self, publication: &Arc<Publication>) {
+        publication.allow_recovery();
+        self.want_scan(publication);
+        if self.session.borrow().is_some() {
+            self.enqueue(publication);
+        }
+    }
+
+    pub(super) fn store(&self) -> &Store {
+        &self.process.store
+    }
+
+    pub(super) fn subscription(&self, grant: GrantId) -> Arc<Subscription> {
+        let key = SubscriptionKey { node: self.name().clone(), grant };
+        let mut subscriptions = self.subscriptions.lock();
+        Arc::clone(subscriptions.entry(grant).or_insert_with(|| Arc::new(Subscription::new(key, None))))
+    }
+
+    pub(super) fn fatal(&self, error: &StoreError) {
+        self.process.fatal.raise(error);
+    }
+
+    pub(super) fn grants_changed(&self) {
+        self.grants.notify_one();
+    }
+
+    pub(super) fn set_catalogue_trouble(&self, trouble: Option<String>) {
+        *self.catalogue_trouble.lock() = trouble;
+    }
+
+    /// Takes a measured clock difference; whether it is a new one, to within a second.
+    pub(super) fn note_skew(&self, skew_ms: i64) -> bool {
+        let before = self.skew_ms.swap(skew_ms, Ordering::Relaxed);
+        (before - skew_ms).abs() > 1_000
+    }
+
+    pub(super) async fn digest_turn(&self) -> Result<SemaphorePermit<'_>, tokio::sync::AcquireError> {
+        self.process.digests.acquire().await
+    }
+
+    fn set_state(&self, state: LinkState) {
+        let mut held = self.state.lock();
+        // While it is tried again, the reason of the failure stays visible.
+        if !(matches!(state, LinkState::Connecting) && matches!(*held, LinkState::Away { .. })) {
+            *held = state;
+        }
+    }
+
+    /// Notes why there is no connection, and tells it when it is news.
+    fn away(&self, error: &LinkError, failures: u32) {
+        let mut held = self.state.lock();
+        let reason = chain(error);
+        let (since, news) = match &*held {
+            LinkState::Away { since, reason: before, .. } => (*since, *before != reason),
+            LinkState::Idle | LinkState::Connecting | LinkState::Connected { .. } => {
+                (hutong_certs::clock::now(), true)
+            }
+        };
+        let advice = error.advice();
+        let (node, next) = (self.name(), advice.unwrap_or("it is tried again"));
+        match (news, error.needs_person()) {
+            (true, true) => tracing::error!(%node, reason, next, "no connection to the hub"),
+            (true, false) => tracing::warn!(%node, reason, next, "no connection to the hub"),
+            (false, _) => tracing::debug!(%node, reason, failures, "still no connection to the hub"),
+        }
+        *held = LinkState::Away { since, reason, advice, failures };
+    }
+}
+
+/// An error with all its sources.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        let more = inner.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        source = inner.source();
+    }
+    text
+}

@@ -1,0 +1,374 @@
+//! Publishing over one session: the catalogue first, then the publications that have work, a few
+//! streams at once.
+
+use std::{
+    sync::Arc,
+    time::Duration,
+};
+
+use hutong_schema::{
+    catalogue::CatalogueEntry,
+    wire::v1::{RefusalCode, Refused},
+};
+use tokio::sync::Semaphore;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{
+    Hindrance, LinkError, Node, Publication, Session,
+    catalogue::{self, CatalogueFileError},
+    node::chain,
+    publish::Publishing,
+    publish_end::{Next, PublishFailure, next},
+};
+use crate::spool::{Area, Store, StoreError, WriteBatch};
+
+/// Publish streams of a node at once. The hub permits 32 streams; subscriptions and questions have
+/// theirs beside these.
+const STREAMS: usize = 16;
+
+/// Wait before something is asked again that the hub does not say a time for.
+const SOON: Duration = Duration::from_secs(1);
+
+/// Serves the publications until the session ends.
+pub(super) async fn serve(node: Arc<Node>, session: Session, scope: CancellationToken, tasks: TaskTracker) {
+    if node.publications().is_empty() && node.options.catalogue.is_none() {
+        return;
+    }
+    let prepared = tokio::select! {
+        prepared = prepare(&node, &session) => prepared,
+        () = scope.cancelled() => return,
+    };
+    if let Err(error) = prepared {
+        // The session is over; why is told by the control stream.
+        tracing::debug!(node = %node.name(), %error, "the catalogue was not settled");
+        return;
+    }
+    // Only the tasks of one session at a time take from the queue.
+    let mut queue = node.queue.lock().await;
+    while let Ok(left) = queue.try_recv() {
+        left.release();
+    }
+    if let Err(error) = look_for_a_new_log(&node, &session).await {
+        return node.process.fatal.raise(&error);
+    }
+    for publication in node.publications() {
+        node.poke(publication);
+    }
+    let streams = Arc::new(Semaphore::new(STREAMS));
+    loop {
+        let publication = tokio::select! {
+            publication = queue.recv() => publication,
+            () = scope.cancelled() => break,
+        };
+        let Some(publication) = publication else { break };
+        let permit = tokio::select! {
+            permit = Arc::clone(&streams).acquire_owned() => permit,
+            () = scope.cancelled() => break,
+        };
+        let Ok(permit) = permit else { break };
+        let (node, session, scope) = (Arc::clone(&node), session.clone(), scope.clone());
+        let (streams, tracker) = (Arc::clone(&streams), tasks.clone());
+        tasks.spawn(async move {
+            let wait = publish(&node, &session, &publication, &scope, &streams).await;
+            publication.release();
+            drop(permit);
+            if let Err(error) = note_compared(&node, &session).await {
+                return node.process.fatal.raise(&error);
+            }
+            match wait {
+                None if !scope.is_cancelled() => node.poke(&publication),
+                None => {}
+                Some(wait) => {
+                    tracker.spawn(async move {
+                        tokio::select! {
+                            () = tokio::time::sleep(wait) => node.poke(&publication),
+                            () = scope.cancelled() => {}
+                        }
+                    });
+                }
+            }
+        });
+    }
+}
+
+/// Publishes what there is of one publication; after which time to try again, if it stands still.
+async fn publish(
+    node: &Arc<Node>,
+    session: &Session,
+    publication: &Arc<Publication>,
+    scope: &CancellationToken,
+    streams: &Semaphore,
+) -> Option<Duration> {
+    let others_wait = || streams.available_permits() == 0;
+    let want_scan = || node.want_scan(publication);
+    let publishing = Publishing {
+        session,
+        store: node.store(),
+        quarantine: &node.process.quarantine,
+        publication,
+        cancel: scope,
+        others_wait: &others_wait,
+        want_scan: &want_scan,
+    };
+    let (mut fresh, mut gaps) = (false, 0);
+    let resource = &publication.resource;
+    loop {
+        let failure = match Box::pin(publishing.run(fresh)).await {
+            Ok(()) => return None,
+            Err(failure) => failure,
+        };
+        fresh = false;
+        gaps = if is_gap(&failure) { gaps + 1 } else { 0 };
+        let reason = chain(&failure);
+        match next(&failure, || publication.may_recover(), gaps) {
+            Next::Reconnect if session.is_over() || scope.is_cancelled() => return Some(SOON),
+            Next::Reconnect => {
+                tracing::warn!(%resource, reason, "a publish stream broke; it is opened again");
+                pause(SOON, scope).await?;
+            }
+            Next::Again(wait) => {
+                tracing::debug!(%resource, reason, ?wait, "the hub takes nothing at the moment");
+                pause(wait, scope).await?;
+            }
+            Next::NewEpoch => {
+                tracing::warn!(%resource, reason, "a new epoch is opened; every row is named again");
+                fresh = true;
+            }
+            Next::MapAgain => return map_again(node, session, publication, &failure).await,
+            Next::StandStill(wait) => {
+                stand_still(publication, &failure, reason);
+                return Some(wait);
+            }
+            Next::Fatal => {
+                node.process.fatal.raise(&reason);
+                return None;
+            }
+        }
+    }
+}
+
+/// A hub whose log began a new incarnation may have lost what it had stored: every stream is
+/// compared once, also those that have nothing to send.
+async fn look_for_a_new_log(node: &Node, session: &Session) -> Result<(), StoreError> {
+    let known = node.store().get(Area::Nodes, incarnation_key(node).as_bytes())?;
+    if known.as_deref() == Some(&session.welcome().incarnation.to_be_bytes()) {
+        return Ok(());
+    }
+    if known.is_some() {
+        tracing::warn!(node = %node.name(), incarnation = session.welcome().incarnation,
+            "the hub's log began anew; everything is compared with it");
+        for publication in node.publications() {
+            publication.set_unverified(true);
+        }
+    }
+    note_compared(node, session).await
+}
+
+/// Once all streams are compared with the hub's present log, that is kept.
+async fn note_compared(node: &Node, session: &Session) -> Result<(), StoreError> {
+    if node.publications().iter().any(|each| each.is_unverified()) {
+        return Ok(());
+    }
+    let incarnation = session.welcome().incarnation.to_be_bytes();
+    if node.store().get(Area::Nodes, incarnation_key(node).as_bytes())?.as_deref() == Some(&incarnation) {
+        return Ok(());
+    }
+    let mut writes = WriteBatch::new();
+    writes.put(Area::Nodes, incarnation_key(node).as_bytes(), incarnation.to_vec());
+    node.store().commit(writes).await.map(|_| ())
+}
+
+fn incarnation_key(node: &Node) -> String {
+    format!("incarnation/{}", node.name())
+}
+
+/// Waits; `None` when the session ended meanwhile.
+async fn pause(wait: Duration, scope: &CancellationToken) -> Option<()> {
+    tokio::select! {
+        () = tokio::time::sleep(wait) => Some(()),
+        () = scope.cancelled() => None,
+    }
+}
+
+fn is_gap(failure: &PublishFailure) -> bool {
+    matches!(failure, PublishFailure::Refused(refused) if refused.reason() == Some(RefusalCode::Gap))
+}
+
+fn stand_still(publication: &Publication, failure: &PublishFailure, reason: String) {
+    let advice = match failure {
+        PublishFailure::Refused(refused) => match refused.reason() {
+            Some(RefusalCode::Forked | RefusalCode::Fenced | RefusalCode::Chain) => Some(CONFIRM),
+            Some(_) | None => LinkError::Refused(refused.clone()).advice(),
+        },
+        PublishFailure::Diverged(_) | PublishFailure::Forked(_) => Some(CONFIRM),
+        PublishFailure::NoEntry => Some("register it with: hutong-agent catalogue apply FILE"),
+        PublishFailure::Quarantine(_) => Some("make the quarantine folder writable"),
+        PublishFailure::Link(_) | PublishFailure::Store(_) | PublishFailure::Interrupted => None,
+    };
+    let text = match advice {
+        Some(advice) => format!("{reason}; {advice}"),
+        None => reason,
+    };
+    let news = !publication.troubles().iter().any(|(by, why)| *by == Hindrance::Hub && *why == text);
+    if news {
+        tracing::error!(resource = %publication.resource, reason = text, "the publication stands still");
+    }
+    publication.hinder(Hindrance::Hub, text);
+}
+
+const CONFIRM: &str = "if this machine is the right one, run: hutong-agent confirm RESOURCE";
+
+/// The schema changed: what is not stored is dropped, the entry in force is fetched, and the source
+/// is read and mapped again.
+async fn map_again(
+    node: &Arc<Node>,
+    session: &Session,
+    publication: &Arc<Publication>,
+    failure: &PublishFailure,
+) -> Option<Duration> {
+    let resource = &publication.resource;
+    let before = publication.entry().map(|entry| entry.schema_version);
+    match catalogue::list_all(session, true).await {
+        Ok(entries) => {
+            if let Err(error) = take_entries(node, entries, true).await {
+                tracing::error!(%error, "the catalogue entries could not be kept");
+            }
+        }
+        Err(error) => tracing::warn!(%resource, %error, "the catalogue could not be fetched"),
+    }
+    if publication.entry().map(|entry| entry.schema_version) == before {
+        stand_still(publication, failure, chain(failure));
+        return Some(super::publish_end::STAND_STILL);
+    }
+    tracing::warn!(%resource, ?before, now = publication.entry().map(|entry| entry.schema_version),
+        "the schema changed; the source is mapped again");
+    if let Err(error) = node.store().drop_pending(publication.stream).await {
+        stand_still(publication, &PublishFailure::Store(error), "the outbox could not be cut".to_owned());
+        return Some(super::publish_end::STAND_STILL);
+    }
+    node.want_scan(publication);
+    None
+}
+
+/// Applies the catalogue file if it changed, and sees to it that the entries of all publications are
+/// known. Only a broken connection is an error; a refusal is kept visible in the status.
+async fn prepare(node: &Arc<Node>, session: &Session) -> Result<(), LinkError> {
+    if let Some(path) = node.options.catalogue.clone() {
+        match apply_file(node, session, path).await {
+            Ok(()) => node.set_catalogue_trouble(None),
+            Err(CatalogueTrouble::Link(error)) => return Err(error),
+            Err(trouble) => {
+                let text = chain(&trouble);
+                tracing::error!(node = %node.name(), reason = text,
+                    "the catalogue was not applied; resources that are registered already go on");
+                node.set_catalogue_trouble(Some(text));
+            }
+        }
+    }
+    if node.publications().iter().all(|each| each.entry().is_some()) {
+        return Ok(());
+    }
+    match catalogue::list_all(session, true).await {
+        Ok(entries) => {
+            if let Err(error) = take_entries(node, entries, false).await {
+                tracing::error!(%error, "the catalogue entries could not be kept");
+            }
+            Ok(())
+        }
+        Err(LinkError::Refused(refused)) => {
+            node.set_catalogue_trouble(Some(refused.to_string()));
+            Ok(())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum CatalogueTrouble {
+    #[error(transparent)]
+    File(#[from] CatalogueFileError),
+    #[error("{0}")]
+    Refused(Refused),
+    #[error(transparent)]
+    Link(LinkError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("reading it was interrupted")]
+    Interrupted,
+}
+
+async fn apply_file(node: &Arc<Node>, session: &Session, path: std::path::PathBuf) -> Result<(), CatalogueTrouble> {
+    let shown = path.display().to_string();
+    let read = tokio::task::spawn_blocking(move || catalogue::read(&path)).await;
+    let file = read.map_err(|_| CatalogueTrouble::Interrupted)??;
+    let key = format!("catalogue/{}", node.name());
+    // Another exchange, or a log that began anew, may not have what was applied.
+    let welcome = session.welcome();
+    let mark = [&file.hash[..], &welcome.incarnation.to_be_bytes(), welcome.exchange.as_bytes()].concat();
+    if node.store().get(Area::Nodes, key.as_bytes())?.as_deref() != Some(&mark) {
+        let applied = loop {
+            match catalogue::apply(session, &file.entries).await {
+                Ok(applied) => break applied,
+                Err(LinkError::Refused(refused)) if passes_by_itself(&refused) => {
+                    let wait = refused.retry_after_ms.map_or(SOON, |ms| Duration::from_millis(ms.into()));
+                    tokio::time::sleep(wait).await;
+                }
+                Err(LinkError::Refused(refused)) => return Err(CatalogueTrouble::Refused(refused)),
+                Err(error) => return Err(CatalogueTrouble::Link(error)),
+            }
+        };
+        for (code, warning) in &applied.warnings {
+            tracing::warn!(resource = %code, warning, "catalogue");
+        }
+        tracing::info!(node = %node.name(), file = shown, changed = applied.changed,
+            unchanged = applied.unchanged, "the catalogue is applied");
+        let mut writes = WriteBatch::new();
+        writes.put(Area::Nodes, key.as_bytes(), mark);
+        node.store().commit(writes).await?;
+        take_entries(node, file.entries, true).await?;
+    } else {
+        take_entries(node, file.entries, false).await?;
+    }
+    Ok(())
+}
+
+fn passes_by_itself(refused: &Refused) -> bool {
+    matches!(refused.reason(), Some(RefusalCode::NotReady | RefusalCode::Busy | RefusalCode::TooMany))
+}
+
+/// Gives the publications their entries and keeps them for a start without the hub. `newer` replaces
+/// what is known.
+async fn take_entries(node: &Node, entries: Vec<CatalogueEntry>, newer: bool) -> Result<(), StoreError> {
+    let mut writes = WriteBatch::new();
+    for entry in entries {
+        let Some(publication) = node.publications().iter().find(|each| each.resource == entry.code) else {
+            continue;
+        };
+        if publication.entry().is_some() && !newer {
+            continue;
+        }
+        let stored = serde_json::to_vec(&entry).map_err(|_| StoreError::Record("a catalogue entry"))?;
+        if publication.set_entry(entry) {
+            writes.put(Area::Nodes, entry_key(publication).as_bytes(), stored);
+            node.want_scan(publication);
+        }
+    }
+    if !writes.is_empty() {
+        node.store().commit(writes).await?;
+    }
+    Ok(())
+}
+
+/// The entry that was known when the agent ran last.
+pub(super) fn recall_entry(store: &Store, publication: &Publication) -> Result<(), StoreError> {
+    if let Some(stored) = store.get(Area::Nodes, entry_key(publication).as_bytes())?
+        && let Ok(entry) = serde_json::from_slice(&stored)
+    {
+        publication.set_entry(entry);
+    }
+    Ok(())
+}
+
+fn entry_key(publication: &Publication) -> String {
+    format!("entry/{}", publication.resource)
+}

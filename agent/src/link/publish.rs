@@ -1,0 +1,267 @@
+//! One publish stream: batches of the outbox out, acknowledgements in.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use hutong_certs::stream::{FrameReader, FrameWriter};
+use hutong_schema::{
+    catalogue::CatalogueEntry,
+    limits::{CONTROL_FRAME_BYTES_MAX, FRAME_BYTES_MAX},
+    wire::v1::publish::{Ack, Batch, PublishClose, PublishOpen, PublishReady},
+};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::{Hindrance, LinkError, Publication, Session, publish_end::PublishFailure, session};
+use crate::{
+    quarantine::Quarantine,
+    spool::{AckError, AckOutcome, Resume, SHARD, Store, StoreError},
+};
+
+/// Batches read from the outbox at once, bytes.
+const READ_BYTES: usize = 2 * 1024 * 1024;
+
+/// A drained stream stays open so long for the next batch, if nobody waits for its place.
+const LINGER: Duration = Duration::from_millis(500);
+
+/// What a publish stream needs.
+pub(super) struct Publishing<'a> {
+    pub(super) session: &'a Session,
+    pub(super) store: &'a Store,
+    pub(super) quarantine: &'a Quarantine,
+    pub(super) publication: &'a Publication,
+    /// No new batches from now on; what is under way is still acknowledged.
+    pub(super) cancel: &'a CancellationToken,
+    /// Others wait for a stream: a drained one leaves at once.
+    pub(super) others_wait: &'a (dyn Fn() -> bool + Sync),
+    /// The source has to be read.
+    pub(super) want_scan: &'a (dyn Fn() + Sync),
+}
+
+impl Publishing<'_> {
+    /// Publishes what there is. `fresh` asks the hub for a new epoch.
+    pub(super) async fn run(&self, fresh: bool) -> Result<(), PublishFailure> {
+        let entry = self.publication.entry().ok_or(PublishFailure::NoEntry)?;
+        let (mut reader, mut writer) = self.session.open().await?;
+        let state = self.publication.state(self.store)?;
+        let open = PublishOpen {
+            resource: self.publication.resource.clone(),
+            shard: SHARD,
+            epoch: if fresh { 0 } else { state.epoch },
+            schema_version: entry.schema_version,
+        };
+        writer.send(&open).await.map_err(|error| self.session.broken(error))?;
+        let content = reader.due(CONTROL_FRAME_BYTES_MAX).await.map_err(|error| self.session.broken(error))?;
+        let ready: PublishReady = session::answer(&content)?;
+        let after = self.settle(&ready).await?;
+        self.publication.set_unverified(false);
+        self.publication.free(Hindrance::Hub);
+        let flow = Flow::new(after, ready.credit_bytes);
+        let receive = self.receive(&mut reader, &flow, &entry);
+        {
+            let mut receive = std::pin::pin!(receive);
+            let sent = tokio::select! {
+                // The hub never ends the stream first, unless it refuses or drains.
+                received = &mut receive => return received.and(Err(PublishFailure::Interrupted)),
+                sent = self.send(&mut writer, &flow, entry.schema_version) => sent,
+            };
+            match sent {
+                Ok(()) => {}
+                // A refusal explains a broken stream: it has been sent before.
+                Err(PublishFailure::Link(LinkError::Stream(_))) => {
+                    receive.await?;
+                    return sent;
+                }
+                Err(error) => return Err(error),
+            }
+            writer.send(&PublishClose {}).await.map_err(|error| self.session.broken(error))?;
+            writer.finish();
+            receive.await?;
+        }
+        Ok(())
+    }
+
+    /// Compares the hub's answer with the outbox; the number after which batches are sent.
+    async fn settle(&self, ready: &PublishReady) -> Result<u64, PublishFailure> {
+        match self.store.resume(self.publication.stream, ready)? {
+            Resume::Continue { after } => {
+                self.take_settled(ready).await?;
+                Ok(after)
+            }
+            Resume::BeginEpoch => {
+                tracing::info!(resource = %self.publication.resource, epoch = ready.epoch,
+                    hub_has_rows = ready.has_rows, "an epoch is open; the source is read as a whole");
+                self.store.begin_epoch(self.publication.stream, ready).await?;
+                (self.want_scan)();
+                Ok(0)
+            }
+            Resume::Diverged(divergence) => Err(PublishFailure::Diverged(divergence)),
+        }
+    }
+
+    /// What was settled while we were away may be forgotten.
+    async fn take_settled(&self, ready: &PublishReady) -> Result<(), PublishFailure> {
+        let state = self.publication.state(self.store)?;
+        let entry = self.publication.entry().ok_or(PublishFailure::NoEntry)?;
+        if ready.settled_through.min(state.stored_through) <= state.settled_through {
+            return Ok(());
+        }
+        let ack = Ack {
+            stored_through: state.stored_through,
+            chain: state.stored_chain,
+            settled_through: ready.settled_through,
+            rejected: Vec::new(),
+        };
+        self.acknowledge(ack, &entry).await.map(|_| ())
+    }
+
+    async fn acknowledge(&self, ack: Ack, entry: &Arc<CatalogueEntry>) -> Result<AckOutcome, PublishFailure> {
+        let (store, quarantine) = (self.store.clone(), self.quarantine.clone());
+        let (stream, entry) = (self.publication.stream, Arc::clone(entry));
+        let take = move || store.acknowledge(stream, &ack, &entry, &quarantine);
+        let taken = tokio::task::spawn_blocking(take).await.map_err(|_| PublishFailure::Interrupted)?;
+        taken.map_err(|error| match error {
+            AckError::Forked(seq) => PublishFailure::Forked(seq),
+            AckError::Quarantine(error) => PublishFailure::Quarantine(error),
+            AckError::Store(error) => PublishFailure::Store(error),
+        })
+    }
+
+    /// Sends until there is nothing more, or the agent shuts down.
+    async fn send(
+        &self,
+        writer: &mut FrameWriter,
+        flow: &Flow,
+        schema_version: u32,
+    ) -> Result<(), PublishFailure> {
+        let stream = self.publication.stream;
+        let mut sent = flow.after;
+        loop {
+            let store = self.store.clone();
+            let batches = blocking(move || store.pending(stream, sent, READ_BYTES)).await?;
+            for batch in &batches {
+                let bytes = batch.payload.len() as u64;
+                while !flow.fits(bytes) {
+                    tokio::select! {
+                        () = flow.acked.notified() => {}
+                        () = self.cancel.cancelled() => return Ok(()),
+                    }
+                }
+                if self.cancel.is_cancelled() {
+                    return Ok(());
+                }
+                let message = Batch { header: batch.header, chain: batch.chain, payload: &batch.payload };
+                writer.send(&message).await.map_err(|error| self.session.broken(error))?;
+                sent = batch.header.seq;
+                flow.sent(sent, bytes);
+            }
+            if !batches.is_empty() {
+                continue;
+            }
+            if self.cancel.is_cancelled() {
+                return Ok(());
+            }
+            if flow.is_empty() && self.publication.take_scan_when_drained() {
+                (self.want_scan)();
+            }
+            if flow.is_empty() && !self.publication.is_scanning() {
+                let store = self.store.clone();
+                if blocking(move || store.checkpoint_if_due(stream, schema_version)).await? {
+                    continue;
+                }
+            }
+            tokio::select! {
+                () = self.publication.news() => {}
+                () = flow.acked.notified() => {}
+                () = self.cancel.cancelled() => return Ok(()),
+                () = self.idle(), if flow.is_empty() => return Ok(()),
+            }
+        }
+    }
+
+    /// Waits until a drained stream may be closed.
+    async fn idle(&self) {
+        if (self.others_wait)() {
+            return;
+        }
+        tokio::time::sleep(LINGER).await;
+    }
+
+    /// Takes acknowledgements until the hub finishes the stream.
+    async fn receive(
+        &self,
+        reader: &mut FrameReader,
+        flow: &Flow,
+        entry: &Arc<CatalogueEntry>,
+    ) -> Result<(), PublishFailure> {
+        loop {
+            let content = match reader.next(FRAME_BYTES_MAX).await {
+                Ok(Some(content)) => content,
+                Ok(None) => return Ok(()),
+                Err(error) => return Err(self.session.broken(error).into()),
+            };
+            let ack: Ack = session::answer(&content)?;
+            let through = ack.stored_through;
+            let outcome = self.acknowledge(ack, entry).await?;
+            if outcome.rejected > 0 {
+                tracing::warn!(resource = %self.publication.resource, rows = outcome.rejected,
+                    "the hub rejected rows; they are in quarantine");
+            }
+            tracing::debug!(resource = %self.publication.resource, through, accepted = outcome.accepted,
+                "acknowledged");
+            flow.acknowledged(through);
+        }
+    }
+}
+
+/// Batches under way.
+struct Flow {
+    after: u64,
+    credit: u64,
+    under_way: Mutex<UnderWay>,
+    acked: Notify,
+}
+
+#[derive(Default)]
+struct UnderWay {
+    batches: VecDeque<(u64, u64)>,
+    bytes: u64,
+}
+
+impl Flow {
+    fn new(after: u64, credit: u64) -> Self {
+        Self { after, credit, under_way: Mutex::default(), acked: Notify::new() }
+    }
+
+    /// One batch always fits, however small the credit.
+    fn fits(&self, bytes: u64) -> bool {
+        let under_way = self.under_way.lock();
+        under_way.bytes == 0 || under_way.bytes.saturating_add(bytes) <= self.credit
+    }
+
+    fn is_empty(&self) -> bool {
+        self.under_way.lock().batches.is_empty()
+    }
+
+    fn sent(&self, seq: u64, bytes: u64) {
+        let mut under_way = self.under_way.lock();
+        under_way.batches.push_back((seq, bytes));
+        under_way.bytes += bytes;
+    }
+
+    fn acknowledged(&self, through: u64) {
+        let mut under_way = self.under_way.lock();
+        while let Some((_, bytes)) = under_way.batches.pop_front_if(|(seq, _)| *seq <= through) {
+            under_way.bytes -= bytes;
+        }
+        drop(under_way);
+        self.acked.notify_one();
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, PublishFailure> {
+    Ok(tokio::task::spawn_blocking(work).await.map_err(|_| PublishFailure::Interrupted)??)
+}
+

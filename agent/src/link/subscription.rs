@@ -1,0 +1,103 @@
+//! One subscription of a node, as its status shows it.
+
+use hutong_schema::wire::v1::subscribe::Cursor;
+use parking_lot::Mutex;
+
+use crate::sinks::{Record, SubscriptionKey};
+
+/// What a subscription is doing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// It waits for the connection or for its turn.
+    Waiting,
+    /// A snapshot is being received.
+    Snapshot,
+    /// Changes are received as they happen.
+    Tail,
+    /// It cannot go on by itself: why.
+    StandsStill(String),
+    /// The grant ended: why.
+    Ended(String),
+}
+
+/// One subscription of a node.
+#[derive(Debug)]
+pub struct Subscription {
+    /// Which.
+    pub key: SubscriptionKey,
+    live: Mutex<Live>,
+}
+
+#[derive(Debug)]
+struct Live {
+    phase: Phase,
+    cursor: Option<Cursor>,
+    consistent: bool,
+    changes: u64,
+    rows: Option<u64>,
+}
+
+/// What is shown of a subscription.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SubscriptionState {
+    /// What it is doing.
+    pub phase: Phase,
+    /// Durable position.
+    pub cursor: Option<Cursor>,
+    /// Whether what is held is the state of the feed at that position.
+    pub consistent: bool,
+    /// Changes written since the last snapshot began.
+    pub changes: u64,
+    /// Rows held, as of the last checkpoint.
+    pub rows: Option<u64>,
+}
+
+impl Subscription {
+    /// As the store knows it.
+    pub fn new(key: SubscriptionKey, record: Option<&Record>) -> Self {
+        let live = Live { phase: Phase::Waiting, cursor: None, consistent: false, changes: 0, rows: None };
+        let subscription = Self { key, live: Mutex::new(live) };
+        if let Some(record) = record {
+            subscription.moved(record);
+            if let Some(reason) = &record.ended {
+                subscription.set(Phase::Ended(reason.clone()));
+            }
+        }
+        subscription
+    }
+
+    /// What is shown of it.
+    pub fn state(&self) -> SubscriptionState {
+        let live = self.live.lock();
+        SubscriptionState {
+            phase: live.phase.clone(),
+            cursor: live.cursor,
+            consistent: live.consistent,
+            changes: live.changes,
+            rows: live.rows,
+        }
+    }
+
+    pub(super) fn set(&self, phase: Phase) {
+        self.live.lock().phase = phase;
+    }
+
+    pub(super) fn moved(&self, record: &Record) {
+        let mut live = self.live.lock();
+        live.cursor = record.cursor;
+        live.consistent = record.consistent();
+        live.changes = record.changes;
+    }
+
+    pub(super) fn counted(&self, rows: u64) {
+        self.live.lock().rows = Some(rows);
+    }
+
+    /// The connection is gone; a reason to stand still stays visible.
+    pub(super) fn interrupted(&self) {
+        let mut live = self.live.lock();
+        if matches!(live.phase, Phase::Snapshot | Phase::Tail) {
+            live.phase = Phase::Waiting;
+        }
+    }
+}
