@@ -42,9 +42,7 @@ pub struct Exchange {
 pub fn scene(test: impl FnOnce(&mut Exchange) -> Result<()>) -> Result<()> {
     let mut exchange = Exchange::new()?;
     exchange.hub.start()?;
-    test(&mut exchange)?;
-    exchange.passed = true;
-    Ok(())
+    exchange.play(test)
 }
 
 impl Exchange {
@@ -58,9 +56,23 @@ impl Exchange {
         Ok(Self { hub, machines: Vec::new(), grants: Vec::new(), folder, passed: false })
     }
 
-    /// Marks the test as passed: its folder is removed in the end, its logs are not shown.
-    pub fn pass(&mut self) {
+    /// Runs a test in it. If it fails, the ends of all logs are printed and the folder is kept.
+    ///
+    /// # Errors
+    /// The test's.
+    pub fn play(mut self, test: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
+        test(&mut self)?;
         self.passed = true;
+        Ok(())
+    }
+
+    /// Checks the log of the hub, which must not run: chain, numbering, no batch twice.
+    ///
+    /// # Errors
+    /// With what is wrong.
+    pub fn log_is_sound(&self) -> Result<()> {
+        self.hub.command(["verify-log"])?.ok().context("verify the log")?;
+        Ok(())
     }
 
     /// A path in the exchange's folder.
@@ -124,8 +136,10 @@ impl Exchange {
     /// # Errors
     /// When the hub does not answer.
     pub fn rows_now(&self, resource: &ResourceCode) -> Result<Option<u64>> {
-        let status = self.hub.json(["status", "--json", "--resource", resource.as_str()])?;
-        Ok(status["resources"][0]["rows"].as_u64())
+        let status = self.hub.status(true)?;
+        let mut details = status["details"].as_array().into_iter().flatten();
+        let found = details.find(|line| line["resource"].as_str() == Some(resource.as_str()));
+        Ok(found.and_then(|line| line["rows"].as_u64()))
     }
 
     /// Makes a grant and notes it for [`Exchange::prove`]; the first file of the machine's
@@ -188,7 +202,7 @@ impl Exchange {
     pub fn equal(&self, within: Duration) -> Result<()> {
         let mut last = String::new();
         let equal = until(within, "all digests are equal", || {
-            flush(&self.hub)?;
+            self.hub.flush()?;
             let ran = self.prove()?;
             last = format!("{}{}", ran.out, ran.err);
             Ok(ran.success.then_some(()))
@@ -263,13 +277,4 @@ pub fn make_grant(hub: &Hub, grantee: &str, wish: &Wish<'_>) -> Result<u64> {
         Some(id) => Ok(id),
         None => bail!("the hub made a grant without a number: {made}"),
     }
-}
-
-/// Lets the hub write its views to disk, so that another process can read them.
-///
-/// # Errors
-/// When the hub does not answer.
-pub fn flush(hub: &Hub) -> Result<()> {
-    hub.command(["flush"])?.ok().context("flush the views")?;
-    Ok(())
 }

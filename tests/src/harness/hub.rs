@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use super::http;
 use super::metrics::Metrics;
@@ -204,6 +204,47 @@ impl Hub {
         until_true(within, &format!("the hub's {path} answers 200"), || {
             Ok(http::get(http, path).is_ok_and(|(code, _)| code == 200))
         })
+    }
+
+    /// What the hub says of itself; with a line for each resource if these are wanted.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn status(&self, resources: bool) -> Result<serde_json::Value> {
+        let body = self.office("GET", &format!("/admin/status?resources={resources}"))?;
+        serde_json::from_str(&body).with_context(|| format!("read as JSON: {body:.200}"))
+    }
+
+    /// Lets it write its views to disk, so that another process can read them.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn flush(&self) -> Result<()> {
+        self.office("POST", "/admin/flush").map(|_| ())
+    }
+
+    /// What the operator is shown of a row.
+    ///
+    /// # Errors
+    /// When the question is refused.
+    pub fn lookup(&self, target: &str, key: &str) -> Result<String> {
+        self.command(["lookup", target, key, "--reason", "test"])?.ok()
+    }
+
+    /// Ends a grant.
+    ///
+    /// # Errors
+    /// When the hub refuses.
+    pub fn withdraw(&self, grant: u64, reason: &str) -> Result<()> {
+        self.command(["grant", "withdraw", &grant.to_string(), "--reason", reason])?.ok()?;
+        Ok(())
+    }
+
+    fn office(&self, method: &str, path: &str) -> Result<String> {
+        match http::over_socket(&self.data().join("hub.sock"), method, path)? {
+            (200, body) => Ok(body),
+            (code, body) => bail!("{path} answered {code}: {body:.200}"),
+        }
     }
 
     fn configure(&self) -> Result<()> {

@@ -4,6 +4,7 @@
 //! configuration file, status and metrics page. Every wait has a deadline and says what for.
 
 pub mod agent;
+pub mod churn;
 pub mod delivered;
 pub mod entries;
 pub mod exchange;
@@ -12,6 +13,7 @@ pub mod hub;
 pub mod metrics;
 pub mod process;
 pub mod programs;
+pub mod promise;
 pub mod rows;
 pub mod run;
 pub mod wait;

@@ -52,7 +52,9 @@ pub(super) fn read(journal: &Path) -> Result<Vec<Record>, PowerCutError> {
         let mut offset = 0;
         while let Some((header, rest)) = bytes[offset..].split_at_checked(HEADER) {
             let damaged = || PowerCutError::Journal { path: log.clone(), at: offset as u64 };
-            let word = |from: usize| header[from..from + 8].try_into().map(u64::from_le_bytes).map_err(|_| damaged());
+            let word = |from: usize| {
+                header[from..from + 8].try_into().map(u64::from_le_bytes).map_err(|_| damaged())
+            };
             let len = u32::from_le_bytes(header[4..8].try_into().map_err(|_| damaged())?) as usize;
             let Some(payload) = rest.get(..len) else { break };
             let words = [word(8)?, word(16)?, word(24)?];

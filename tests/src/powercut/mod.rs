@@ -94,7 +94,9 @@ impl PowerCut {
         };
         let (dir, journal) = (folder(dir)?, folder(journal)?);
         if journal.starts_with(&dir) {
-            return Err(PowerCutError::CannotUndo("the journal lies inside the watched directory".into()));
+            return Err(PowerCutError::CannotUndo(
+                "the journal lies inside the watched directory".into(),
+            ));
         }
         Ok(PowerCut { dir, journal, library: compile_library()? })
     }
@@ -117,8 +119,10 @@ impl PowerCut {
     pub fn discard_unsynced(&self) -> Result<Discarded, PowerCutError> {
         let records = journal::read(&self.journal)?;
         let discarded = rollback::roll_back(&self.dir, &self.journal, &records)?;
-        fs::remove_dir_all(&self.journal).map_err(PowerCutError::io("cannot clear", &self.journal))?;
-        fs::create_dir_all(&self.journal).map_err(PowerCutError::io("cannot create", &self.journal))?;
+        fs::remove_dir_all(&self.journal)
+            .map_err(PowerCutError::io("cannot clear", &self.journal))?;
+        fs::create_dir_all(&self.journal)
+            .map_err(PowerCutError::io("cannot create", &self.journal))?;
         Ok(discarded)
     }
 }
@@ -134,13 +138,24 @@ fn compile_library() -> Result<PathBuf, PowerCutError> {
     if library.exists() {
         return Ok(library);
     }
-    let work = tempfile::tempdir().map_err(PowerCutError::io("cannot create a folder in", &env::temp_dir()))?;
+    let work = tempfile::tempdir()
+        .map_err(PowerCutError::io("cannot create a folder in", &env::temp_dir()))?;
     for (name, text) in SOURCES {
         let path = work.path().join(name);
         fs::write(&path, text).map_err(PowerCutError::io("cannot write", &path))?;
     }
     let output = Command::new(env::var_os("CC").unwrap_or_else(|| "cc".into()))
-        .args(["-shared", "-fPIC", "-O2", "-std=c11", "-Wall", "-Wextra", "-Werror", "-o", "powercut.so"])
+        .args([
+            "-shared",
+            "-fPIC",
+            "-O2",
+            "-std=c11",
+            "-Wall",
+            "-Wextra",
+            "-Werror",
+            "-o",
+            "powercut.so",
+        ])
         .args(SOURCES.iter().map(|(name, _)| *name).filter(|name| name.ends_with(".c")))
         .current_dir(work.path())
         .output()
@@ -150,7 +165,8 @@ fn compile_library() -> Result<PathBuf, PowerCutError> {
     }
     // Copied beside the target first: a test that runs at the same time sees a whole library or none.
     let fresh = library.with_extension(format!("{}.new", std::process::id()));
-    fs::copy(work.path().join("powercut.so"), &fresh).map_err(PowerCutError::io("cannot write", &fresh))?;
+    fs::copy(work.path().join("powercut.so"), &fresh)
+        .map_err(PowerCutError::io("cannot write", &fresh))?;
     fs::rename(&fresh, &library).map_err(PowerCutError::io("cannot write", &library))?;
     Ok(library)
 }

@@ -19,7 +19,11 @@ pub struct Discarded {
     pub names: usize,
 }
 
-pub(super) fn roll_back(dir: &Path, journal: &Path, records: &[Record]) -> Result<Discarded, PowerCutError> {
+pub(super) fn roll_back(
+    dir: &Path,
+    journal: &Path,
+    records: &[Record],
+) -> Result<Discarded, PowerCutError> {
     for record in records {
         if let Event::Warning(words) = &record.event {
             return Err(PowerCutError::CannotUndo(words.clone()));
@@ -47,7 +51,8 @@ struct Coverage {
 
 impl Coverage {
     fn of(records: &[Record]) -> Coverage {
-        let mut coverage = Coverage { inodes: HashMap::new(), all: (0, 0), synced_paths: Vec::new() };
+        let mut coverage =
+            Coverage { inodes: HashMap::new(), all: (0, 0), synced_paths: Vec::new() };
         for Record { at, event } in records {
             match event {
                 Event::FileSync { inode, upto, path } | Event::DirSync { inode, upto, path } => {
@@ -85,7 +90,8 @@ impl Coverage {
             // One transaction of a journaling file system: either directory's sync carries both ends.
             Event::Rename { parents, .. } => parents.iter().any(|parent| self.inode(*parent, at)),
             Event::MakeDir { parent, path, .. } => {
-                self.inode(*parent, at) || self.synced_paths.iter().any(|(when, p)| *when > at && p.starts_with(path))
+                self.inode(*parent, at)
+                    || self.synced_paths.iter().any(|(when, p)| *when > at && p.starts_with(path))
             }
             Event::Write { .. }
             | Event::FileSync { .. }
@@ -190,7 +196,8 @@ fn files_by_inode(folders: &[&Path]) -> Result<HashMap<u64, PathBuf>, PowerCutEr
         let listing = fs::read_dir(&folder).map_err(PowerCutError::io("cannot read", &folder))?;
         for entry in listing {
             let entry = entry.map_err(PowerCutError::io("cannot read", &folder))?;
-            let metadata = entry.metadata().map_err(PowerCutError::io("cannot read", &entry.path()))?;
+            let metadata =
+                entry.metadata().map_err(PowerCutError::io("cannot read", &entry.path()))?;
             if metadata.is_dir() {
                 open.push(entry.path());
             } else if metadata.is_file() {

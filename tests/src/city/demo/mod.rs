@@ -21,7 +21,7 @@ use anyhow::{Context, Result, bail};
 
 use super::cache;
 use super::{City, Scale};
-use crate::harness::exchange::{flush, issue_sheet};
+use crate::harness::exchange::issue_sheet;
 use crate::harness::programs::programs;
 use crate::harness::run::run;
 use crate::harness::{Hub, Machine};
@@ -79,7 +79,7 @@ pub fn demo(options: &Options) -> Result<bool> {
     running.start()?;
     let phases = watch::until_done(&mut running)?;
     let loaded = running.since.elapsed();
-    flush(&running.hub)?;
+    running.hub.flush()?;
     let (equal, verdict) = running.prove()?;
     let total = running.since.elapsed();
 

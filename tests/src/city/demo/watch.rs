@@ -32,17 +32,35 @@ pub(super) struct Gauges {
 }
 
 impl Gauges {
+    /// What the metrics page says; it costs the hub next to nothing.
     pub(super) fn read(hub: &Hub) -> Result<Self> {
         let metrics = hub.metrics()?;
+        let events = |name: &str| -> u64 {
+            let label = format!("event=\"{name}\"");
+            let found = metrics.with("hutong_governance_events_total", &label);
+            found.map(|(_, value)| value as u64).sum()
+        };
         let whole = |name: &str| metrics.sum(name) as u64;
         Ok(Self {
-            enrolled: whole("hutong_nodes_enrolled"),
-            registered: whole("hutong_catalogue_entries"),
+            enrolled: events("node_enrolled"),
+            registered: events("entry_published"),
             stored: whole("hutong_intake_rows_total"),
-            applied: whole("hutong_views_rows"),
-            delivered: whole("hutong_routes_rows_total"),
-            level: whole("hutong_subscriptions_level"),
+            applied: whole("hutong_views_changes_total"),
+            delivered: whole("hutong_delivered_changes_total"),
+            level: 0,
         })
+    }
+
+    /// Adds what only the operator's status tells. It looks at every resource, so it is asked only
+    /// when everything else is done.
+    fn complete(&mut self, hub: &Hub) -> Result<()> {
+        let status = hub.status(false)?;
+        let subscriptions = status["subscriptions"].as_array();
+        let level = |line: &&serde_json::Value| {
+            line["state"] == "following" && line["durable"] == line["head"]
+        };
+        self.level = subscriptions.map_or(0, |lines| lines.iter().filter(level).count() as u64);
+        Ok(())
     }
 }
 
@@ -75,7 +93,10 @@ pub(super) fn until_done(running: &mut Running) -> Result<Vec<Phase>> {
     ];
     let (mut last, mut moved) = (Gauges::default(), Instant::now());
     loop {
-        let now = Gauges::read(&running.hub)?;
+        let mut now = Gauges::read(&running.hub)?;
+        if now.applied >= totals.rows {
+            now.complete(&running.hub)?;
+        }
         let elapsed = running.since.elapsed();
         for phase in &mut phases {
             phase.see((phase.value)(&now), elapsed);

@@ -1,0 +1,65 @@
+//! The power fails: a process is killed and every write that it had not synced is gone.
+
+use anyhow::Result;
+use hutong_tests::harness::Exchange;
+use hutong_tests::harness::churn::{Churn, PUBLISHER, SUBSCRIBER};
+use hutong_tests::harness::exchange::{SOON, scene};
+use hutong_tests::harness::promise::Promise;
+use hutong_tests::powercut::PowerCut;
+
+const ROUNDS: u64 = 3;
+
+#[test]
+fn nothing_acknowledged_is_lost_when_the_hubs_power_fails() -> Result<()> {
+    let mut exchange = Exchange::new()?;
+    let cut = PowerCut::new(&exchange.hub.data(), &exchange.path("journal"))?;
+    exchange.hub.set_environment(cut.environment());
+    exchange.hub.start()?;
+    exchange.play(|exchange| {
+        let mut churn = Churn::begin(exchange, 11)?;
+        for round in 0..ROUNDS {
+            let mut promise = Promise::default();
+            churn.change(exchange, round)?;
+            promise.observe(&exchange.hub, churn.moment());
+            exchange.hub.kill()?;
+            cut.discard_unsynced()?;
+            exchange.hub.start()?;
+            promise.kept(&exchange.hub)?;
+            exchange.equal(SOON)?;
+        }
+        exchange.hub.stop()?;
+        exchange.log_is_sound()
+    })
+}
+
+#[test]
+fn nothing_is_lost_or_doubled_when_the_publishers_power_fails() -> Result<()> {
+    agent_cut(PUBLISHER, 12)
+}
+
+#[test]
+fn nothing_is_lost_or_doubled_when_the_subscribers_power_fails() -> Result<()> {
+    agent_cut(SUBSCRIBER, 13)
+}
+
+fn agent_cut(machine: usize, seed: u64) -> Result<()> {
+    scene(|exchange| {
+        let mut churn = Churn::begin(exchange, seed)?;
+        // From here on it is watched; what it wrote before is taken as durable.
+        exchange.machines[machine].stop()?;
+        let folder = exchange.machines[machine].path("");
+        let cut = PowerCut::new(&folder, &exchange.path("journal"))?;
+        exchange.machines[machine].set_environment(cut.environment());
+        exchange.machines[machine].start()?;
+        for round in 0..ROUNDS {
+            churn.change(exchange, round)?;
+            let mut promise = Promise::default();
+            promise.observe(&exchange.hub, churn.moment());
+            exchange.machines[machine].kill()?;
+            cut.discard_unsynced()?;
+            exchange.machines[machine].start()?;
+            exchange.equal(SOON)?;
+        }
+        Ok(())
+    })
+}
