@@ -4,11 +4,14 @@
 //! (searchable) → `routes` (who is owed it?) → `gate`. Decisions about departments, nodes, catalogue
 //! and grants are `govern`'s and take the same way through the log.
 
+pub mod api;
 pub mod ask;
 pub mod audit;
 pub mod clock;
+pub mod config;
 pub mod gate;
 pub mod govern;
+pub mod governor;
 pub mod intake;
 pub mod log;
 pub mod nodes;

@@ -25,7 +25,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub use limits::GateLimits;
 
 use crate::{
-    ask::Asker, govern::Governor, intake::Intake, nodes::Nodes, routes::Router,
+    ask::Asker, governor::Governor, intake::Intake, nodes::Nodes, routes::Router,
     views::registry::RegistryHandle,
 };
 

@@ -106,19 +106,31 @@ fn check(
     }
     same_keys(known, entry, problems);
     same_types(known, entry, problems);
+    same_place(registry, known, entry, problems);
     let target = Target::Resource(code.clone());
-    let granted = registry.grants_on(&target).next().is_some();
-    if known.entry.binding != entry.binding && (registry.was_opened(known.number) || granted) {
-        let expected = "the binding as it is: rows or grants of this resource may exist; \
-                        register a new resource to bind them otherwise";
-        problems.add(code, "binding", expected, describe_binding(entry));
-    }
     for record in registry.grants_on(&target).filter(|record| record.withdrawn.is_none()) {
         let used = record.grant.filter.iter().flat_map(|filter| filter.fields());
         for field in used.filter(|field| entry.item(*field).is_none()) {
             let expected = format!("item {field}, which the filter of grant {} reads", record.grant.id);
             problems.add(code, "items", expected, "an entry without it");
         }
+    }
+}
+
+/// The library decides in which partition everything about a resource stands, in one order; how its
+/// items are read into the library is settled when rows may exist.
+fn same_place(registry: &Registry, known: &Entry, entry: &CatalogueEntry, problems: &mut Problems) {
+    let library = |entry: &CatalogueEntry| entry.binding.as_ref().map(|binding| binding.library);
+    if library(&known.entry) != library(entry) {
+        let expected = match library(&known.entry) {
+            Some(library) => format!("{library}, as registered; register a new resource to bind it otherwise"),
+            None => "no binding, as registered; register a new resource to bind it".to_owned(),
+        };
+        problems.add(&entry.code, "binding.library", expected, describe_binding(entry));
+    } else if known.entry.binding != entry.binding && registry.was_opened(known.number) {
+        let expected = "the binding as it is, since rows of this resource may exist; \
+                        register a new resource to bind them otherwise";
+        problems.add(&entry.code, "binding", expected, describe_binding(entry));
     }
 }
 

@@ -1,19 +1,19 @@
 //! Governance: who may be here, what is in the catalogue, who was granted what.
 //!
-//! [`decide`] is pure: the registry, a command and the day give events or a refusal. The governor
-//! ([`Governor`]) is the thin shell around it that owns the meta partition.
+//! Pure: the registry, a command and the day give events or a refusal. The governor is the thin shell
+//! around it that owns the meta partition.
 
 mod commands;
 mod entries;
 mod grants;
-mod owner;
 mod people;
+#[cfg(test)]
+pub(crate) mod samples;
 #[cfg(test)]
 mod tests;
 
 use jiff::civil::Date;
 
-pub use owner::{Governor, GovernorOptions, StartError};
 pub use commands::{Command, Decision, Denied, GrantRequest, Outcome, Problem};
 
 use crate::{log::event::Event, numbers::{NodeNo, ResourceNo}, views::registry::Registry};

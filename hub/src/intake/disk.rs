@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::tasks::Tasks;
@@ -29,7 +30,8 @@ impl Default for DiskOptions {
 }
 
 /// How much of the disk is free.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum DiskLevel {
     /// Enough.
     Enough,

@@ -26,7 +26,7 @@ pub use lanes::{LaneKey, LaneStart};
 pub use validate::{RULES_VERSION, Validator};
 
 use crate::{
-    govern::Governor,
+    governor::Governor,
     log::{Log, Offset, PartitionId},
     numbers::{NodeNo, ResourceNo},
     tasks::Tasks,

@@ -12,7 +12,8 @@ use hutong_schema::{
 
 use super::*;
 use crate::{
-    govern::{Command, GovernorOptions},
+    govern::Command,
+    governor::GovernorOptions,
     log::{self, EntryKind, LogOptions, NewEntry, RocksLog, event::Event},
 };
 

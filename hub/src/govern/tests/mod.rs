@@ -1,110 +1,22 @@
 //! Decisions, case by case and by property.
 
 use hutong_schema::{
-    catalogue::{
-        Binding, CatalogueEntry, DataType, Format, Item, Open, Semantic, Sharing, SharingKind, UpdateCycle,
-    },
+    catalogue::{CatalogueEntry, DataType, SharingKind},
     grant::{AsOf, GrantId, Modes, RowFilter, Scalar, Target},
-    ids::{CreditCode, NodeName, ResourceCode},
     library::LibraryId,
     row::FieldId,
 };
-use jiff::civil::{Date, date};
+use jiff::civil::date;
 
-use super::*;
+use super::{
+    samples::{
+        TODAY, code, enrol, entry, item, name, open, other, population, provider, publish, request,
+    },
+    *,
+};
 use crate::log::Offset;
 
-mod owner;
 mod properties;
-
-const TODAY: Date = date(2026, 11, 21);
-
-fn provider() -> CreditCode {
-    "11100000000013338W".parse().expect("a published example")
-}
-
-fn other() -> CreditCode {
-    "91350100M000100Y43".parse().expect("a published example")
-}
-
-fn name(text: &str) -> NodeName {
-    text.parse().expect("a name")
-}
-
-fn code(sequence: u32) -> ResourceCode {
-    ResourceCode::from_parts("303084122704", sequence).expect("a code")
-}
-
-fn item(id: u16) -> Item {
-    Item {
-        id: FieldId(id),
-        name: format!("f{id}"),
-        label: format!("字段{id}"),
-        data_type: DataType::Text,
-        length: 18,
-        required: id == 1,
-        key: id == 1,
-        semantic: (id == 1).then_some(Semantic::CitizenId),
-        sensitivity: 0,
-    }
-}
-
-fn entry(sequence: u32) -> CatalogueEntry {
-    CatalogueEntry {
-        code: code(sequence),
-        name: "示例目录".into(),
-        classification: String::new(),
-        provider: provider(),
-        provider_name: "示例局".into(),
-        summary: String::new(),
-        format: Format::Database,
-        items: (1..=3).map(item).collect(),
-        sharing: Sharing {
-            kind: SharingKind::Unconditional,
-            condition: String::new(),
-            mode: String::new(),
-            basis: String::new(),
-        },
-        open: Open::default(),
-        update_cycle: UpdateCycle::Daily,
-        published: None,
-        related: vec![],
-        binding: None,
-        version: 1,
-        schema_version: 1,
-    }
-}
-
-fn population() -> Option<Binding> {
-    let fields = vec![(FieldId(1), FieldId(1))];
-    Some(Binding { library: LibraryId::POPULATION, fields, authority: 1 })
-}
-
-fn publish(entries: Vec<CatalogueEntry>) -> Command {
-    Command::PublishEntries { department: provider(), entries }
-}
-
-fn request(target: Target) -> GrantRequest {
-    GrantRequest {
-        target,
-        grantee: other(),
-        fields: None,
-        filter: None,
-        purpose: "示例用途".into(),
-        modes: Modes { deliver: true, lookup: true, verify: true },
-        from: None,
-        until: None,
-    }
-}
-
-fn enrol(node: &str) -> Command {
-    Command::EnrolNode {
-        department: provider(),
-        department_name: Some("示例局".into()),
-        name: name(node),
-        certificate_serial: "0a".into(),
-    }
-}
 
 /// A registry that follows its own decisions.
 #[derive(Default)]
@@ -163,10 +75,6 @@ impl World {
     fn in_catalogue(&self, sequence: u32) -> CatalogueEntry {
         self.registry.entry_coded(&code(sequence)).expect("registered").entry.as_ref().clone()
     }
-}
-
-fn open(node: u32, resource: u32) -> Command {
-    Command::OpenEpoch { node: NodeNo(node), resource: ResourceNo(resource), shard: 0 }
 }
 
 /// How many entries changed and how many did not.
@@ -278,17 +186,24 @@ fn an_item_number_keeps_its_type_even_after_the_item_is_gone() {
 }
 
 #[test]
-fn a_binding_is_settled_with_the_first_epoch() {
+fn the_library_of_a_resource_is_settled_when_it_is_registered() {
     let mut world = World::city();
-    let bound = CatalogueEntry { binding: population(), ..entry(1) };
-    world.run(&publish(vec![bound.clone()])).expect("nothing was published yet");
-    world.open(1, 1).expect("opened");
-    assert_eq!(world.mistakes(&publish(vec![entry(1)])), [format!("{} binding", code(1))]);
-    world.run(&publish(vec![bound])).expect("unchanged");
+    let bound = CatalogueEntry { binding: population(1), ..entry(1) };
+    assert_eq!(world.mistakes(&publish(vec![bound])), [format!("{} binding.library", code(1))]);
+    let bound = CatalogueEntry { binding: population(1), ..entry(3) };
+    world.run(&publish(vec![bound])).expect("registered");
+    assert_eq!(world.mistakes(&publish(vec![entry(3)])), [format!("{} binding.library", code(3))]);
+}
 
-    world.run(&Command::MakeGrant(request(Target::Resource(code(2))))).expect("granted");
-    let bound = CatalogueEntry { binding: population(), ..entry(2) };
-    assert_eq!(world.mistakes(&publish(vec![bound])), [format!("{} binding", code(2))]);
+#[test]
+fn how_a_resource_is_bound_is_settled_with_the_first_epoch() {
+    let mut world = World::city();
+    let bound = |authority| CatalogueEntry { binding: population(authority), ..entry(3) };
+    world.run(&publish(vec![bound(1)])).expect("registered");
+    world.run(&publish(vec![bound(2)])).expect("nothing was published yet");
+    world.open(1, 3).expect("opened");
+    assert_eq!(world.mistakes(&publish(vec![bound(1)])), [format!("{} binding", code(3))]);
+    world.run(&publish(vec![bound(2)])).expect("unchanged");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use super::*;
 
 fn any_command() -> impl Strategy<Value = Command> {
     let nodes = prop_oneof![Just("n1"), Just("n2"), Just("n3")];
-    let entries = prop::collection::vec((1u32..4, 2usize..6, any::<bool>()), 1..4);
+    let entries = prop::collection::vec((1u32..4, 2usize..6, 0u16..3), 1..4);
     let target = prop_oneof![
         (1u32..4).prop_map(|n| Target::Resource(code(n))),
         Just(Target::Library(LibraryId::POPULATION)),
@@ -23,7 +23,7 @@ fn any_command() -> impl Strategy<Value = Command> {
             list.into_iter()
                 .map(|(sequence, items, bind)| CatalogueEntry {
                     items: (1..=items as u16).map(item).collect(),
-                    binding: if bind { population() } else { None },
+                    binding: if bind > 0 { population(bind) } else { None },
                     ..entry(sequence)
                 })
                 .collect()

@@ -4,10 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use super::*;
 use crate::{
-    govern::{Governor, GovernorOptions},
-    log::{EntryKind, Log, LogOptions, NewEntry, PartitionId, RocksLog},
-    tasks::Tasks,
-    views::registry::RegistryHandle,
+    govern::samples::{TODAY, enrol, entry, open, publish},
+    log::{LogOptions, RocksLog},
+    numbers::{NodeNo, ResourceNo},
 };
 
 struct Running {

@@ -15,8 +15,8 @@ use jiff::civil::Date;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::{Command, Denied, Outcome, decide};
 use crate::{
+    govern::{Command, Denied, Outcome, decide},
     log::{
         EntryKind, Log, LogError, NewEntry, Offset, PartitionId,
         event::{Event, UnknownEvent},
@@ -278,3 +278,6 @@ fn missing_barriers<L: Log>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

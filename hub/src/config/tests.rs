@@ -1,0 +1,81 @@
+//! Files, variables and mistakes.
+
+use super::*;
+
+fn load(text: &str, variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join(FILE);
+    std::fs::write(&path, text).expect("written");
+    let variables = variables.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+    Config::from_sources(&path, variables)
+}
+
+fn mistakes(text: &str) -> Vec<String> {
+    match load(text, &[]) {
+        Err(ConfigError::Mistakes { mistakes, .. }) => mistakes.into_iter().map(|m| m.key).collect(),
+        other => panic!("expected mistakes, got {other:?}"),
+    }
+}
+
+const LEAST: &str = "[hub]\nexchange = \"tieling\"\n";
+
+/// Everything but the folder, in words.
+fn described(config: Config) -> String {
+    format!("{:?}", Config { data_dir: PathBuf::new(), ..config })
+}
+
+#[test]
+fn the_sample_says_what_the_defaults_are() {
+    let sample = load(&SAMPLE.replace("EXCHANGE", "tieling"), &[]).expect("the sample is valid");
+    let least = load(LEAST, &[]).expect("the rest has defaults");
+    assert_eq!(described(sample), described(least));
+}
+
+#[test]
+fn all_mistakes_are_told_at_once_with_their_keys() {
+    let text = "[hub]\nlisten = \"here\"\ngrace_seconds = \"long\"\n\
+                [log]\npartitions = 0\nsettle = \"replicated\"\n[loog]\nx = 1\n\
+                [disk]\nlow_percent = 1\n";
+    let expected = [
+        "hub.exchange",
+        "hub.listen",
+        "hub.grace_seconds",
+        "log.partitions",
+        "log.settle",
+        "disk.full_percent",
+        "loog.x",
+    ];
+    assert_eq!(mistakes(text), expected);
+    let error = load(text, &[]).expect_err("mistakes").to_string();
+    assert!(error.contains("0 is not within 1 to 1024"), "{error}");
+}
+
+#[test]
+fn variables_go_above_the_file() {
+    let variables = [
+        ("HUTONG_HUB__LISTEN", "127.0.0.1:0"),
+        ("HUTONG_LOG__PARTITIONS", "8"),
+        ("HUTONG_DATA", "elsewhere"),
+        ("OTHER__THING", "1"),
+    ];
+    let config = load(LEAST, &variables).expect("valid");
+    assert_eq!((config.listen.port(), config.partitions), (0, 8));
+}
+
+#[test]
+fn a_relative_data_folder_lies_beside_the_file() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join(FILE);
+    std::fs::write(&path, format!("{LEAST}data_dir = \"state\"\n")).expect("written");
+    let config = Config::from_sources(&path, HashMap::new()).expect("valid");
+    assert_eq!(config.data_dir, folder.path().join("state"));
+    let error = Config::from_sources(&folder.path().join("none.toml"), HashMap::new()).expect_err("absent");
+    assert!(matches!(error, ConfigError::File { .. }), "{error}");
+}
+
+#[test]
+fn days_begin_in_the_time_zone_of_the_exchange() {
+    let config = load(LEAST, &[]).expect("valid");
+    let evening: Timestamp = "2026-11-21T16:30:00Z".parse().expect("a time");
+    assert_eq!(config.today(evening), jiff::civil::date(2026, 11, 22));
+}
