@@ -1,6 +1,6 @@
 //! Source files: encodings, append mode, and snapshots that wait for a person's confirmation.
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use hutong_tests::harness::exchange::{SOON, scene};
 use hutong_tests::harness::rows::{PersonRow, csv, people};
 use hutong_tests::harness::wait::until_true;
@@ -19,7 +19,7 @@ fn begin(exchange: &mut Exchange, rows: &[PersonRow]) -> Result<()> {
 
 fn waits(exchange: &Exchange, what: &str) -> Result<()> {
     until_true(SOON, &format!("{what} waits for confirmation"), || {
-        Ok(exchange.machines[0].status()?.to_string().contains("confirm"))
+        Ok(exchange.machines[0].publication(CODE)?["state"] == "waiting for confirmation")
     })
 }
 
@@ -60,10 +60,8 @@ fn a_snapshot_that_ends_in_a_read_error_waits() -> Result<()> {
         broken.push_str(&format!("{},\"示例,20000101,211202,1\n", rows[38].sfzh));
         exchange.machines[0].write("people.csv", &broken)?;
         until_true(SOON, "the agent reports the broken file", || {
-            let status = exchange.machines[0].status()?.to_string();
-            Ok(status.contains("confirm")
-                || status.contains("trouble\":\"")
-                || status.contains("broken"))
+            let state = &exchange.machines[0].publication(CODE)?["state"];
+            Ok(state == "stands still" || state == "waiting for confirmation")
         })?;
         exchange.rows(&CODE.parse()?, 40, SOON)?;
         exchange.machines[0].write("people.csv", csv(&rows))?;

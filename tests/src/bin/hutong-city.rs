@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use hutong_tests::city::bench::bench;
 use hutong_tests::city::demo::{self, demo};
 use hutong_tests::city::write::{Check, verify};
 use hutong_tests::city::{City, Scale, Totals, bar, cache};
@@ -42,6 +43,8 @@ enum Command {
         #[arg(long)]
         dir: Option<PathBuf>,
     },
+    /// Measure one publisher: rows per second until durable and until searchable, restart, memory.
+    Bench,
     /// Compare source files, the hub's views and subscribers' files; name the keys that differ.
     Verify {
         /// The inventory that a run has written.
@@ -78,6 +81,7 @@ fn run(arguments: Arguments) -> Result<bool> {
         Command::Demo { exit, dir } => {
             return demo(&demo::Options { scale, cities: root()?, dir, exit });
         }
+        Command::Bench => bench(&root()?, scale)?,
         Command::Verify { inventory } => {
             let verdict = prove(&Inventory::load(&inventory)?)?;
             proof::print(&verdict, &mut stdout().lock())?;

@@ -265,6 +265,17 @@ impl Machine {
         serde_json::from_str(&out).with_context(|| format!("read as JSON: {out:.200}"))
     }
 
+    /// What the status says of one publication; null before the agent knows it.
+    ///
+    /// # Errors
+    /// When the agent does not answer.
+    pub fn publication(&self, resource: &str) -> Result<serde_json::Value> {
+        let status = self.status()?;
+        let nodes = status["nodes"].as_array().into_iter().flatten();
+        let mut all = nodes.flat_map(|node| node["publications"].as_array().into_iter().flatten());
+        Ok(all.find(|each| each["resource"] == resource).cloned().unwrap_or_default())
+    }
+
     fn program(&self) -> Result<Command> {
         let mut command = Command::new(&programs()?.agent);
         command.arg("--config").arg(self.config()).envs(self.environment.clone());
