@@ -349,7 +349,8 @@ impl Node {
         }
     }
 
-    pub(super) fn store(&self) -> &Store {
+    /// The store.
+    pub fn store(&self) -> &Store {
         &self.process.store
     }
 

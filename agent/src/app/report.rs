@@ -1,0 +1,295 @@
+//! How everything stands, for people and for programs.
+
+use hutong_schema::{grant::GrantId, ids::{NodeName, ResourceCode}};
+use serde::{Deserialize, Serialize};
+
+use super::{Agent, scans::Mounted};
+use crate::{
+    link::{Hindrance, LinkState, Node, Phase, Publication, SOFTWARE, SubscriptionState},
+    sinks,
+    spool::{Store, StreamState},
+};
+
+/// How the agent stands.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct AgentReport {
+    /// Name and version.
+    pub software: String,
+    /// Whether this comes from a running agent, or from the store of one that is not running.
+    pub running: bool,
+    /// The hub's address.
+    pub hub: String,
+    /// Bytes in the outbox.
+    pub outbox_bytes: u64,
+    /// Bytes at which reading pauses.
+    pub outbox_cap_bytes: u64,
+    /// Its nodes.
+    pub nodes: Vec<NodeReport>,
+}
+
+/// How a node stands.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct NodeReport {
+    /// Its name.
+    pub name: NodeName,
+    /// `connected`, `connecting`, `not connected`, `not enrolled`, `stopped`.
+    pub link: String,
+    /// Why it is not connected, and what to do.
+    pub reason: Option<String>,
+    /// Since when, RFC 3339.
+    pub since: Option<String>,
+    /// When the certificate ends, RFC 3339.
+    pub certificate_ends: Option<String>,
+    /// This machine's clock minus the hub's, milliseconds.
+    pub clock_skew_ms: i64,
+    /// Why the catalogue could not be applied.
+    pub catalogue_trouble: Option<String>,
+    /// What it publishes.
+    pub publications: Vec<PublicationReport>,
+    /// What it receives.
+    pub subscriptions: Vec<SubscriptionReport>,
+}
+
+/// How a publication stands.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PublicationReport {
+    /// The resource.
+    pub resource: ResourceCode,
+    /// Its file.
+    pub path: Option<String>,
+    /// `ok`, or what it is doing or waiting for; `stands still` needs a person.
+    pub state: String,
+    /// What stands in the way.
+    pub troubles: Vec<String>,
+    /// Epoch in force; 0 before the first.
+    pub epoch: u32,
+    /// Rows read in all.
+    pub read: u64,
+    /// Changes accepted by the hub in all.
+    pub accepted: u64,
+    /// Rows in quarantine in all.
+    pub rejected: u64,
+    /// Batches not yet acknowledged.
+    pub waiting_batches: u64,
+    /// Batches in the outbox, their size in bytes.
+    pub outbox_bytes: u64,
+    /// Age of the oldest batch not yet acknowledged, milliseconds.
+    pub oldest_ms: Option<u64>,
+    /// Last batch acknowledged.
+    pub acknowledged: u64,
+    /// Scans that ended well since the start.
+    pub scans: u64,
+}
+
+/// How a subscription stands.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SubscriptionReport {
+    /// The grant.
+    pub grant: GrantId,
+    /// `ok`, `snapshot`, `waiting`, `stands still`, `ended`.
+    pub state: String,
+    /// Why it stands still or ended.
+    pub reason: Option<String>,
+    /// Position in the feed.
+    pub position: Option<u64>,
+    /// Whether what is held is the state of the feed at that position.
+    pub consistent: bool,
+    /// Changes written since the last snapshot began.
+    pub changes: u64,
+    /// Rows held, as of the last checkpoint.
+    pub rows: Option<u64>,
+}
+
+impl AgentReport {
+    /// Of a running agent.
+    pub fn of(agent: &Agent) -> Self {
+        let mounted = agent.mounted();
+        let nodes = agent.nodes();
+        let mut reports: Vec<_> = nodes.iter().map(|node| of_node(node, &mounted)).collect();
+        for (name, reason) in agent.waiting() {
+            reports.push(NodeReport { reason: Some(reason), ..empty(name, "not enrolled") });
+        }
+        reports.sort_by(|a, b| a.name.cmp(&b.name));
+        let store = &agent.process().store;
+        Self {
+            software: SOFTWARE.to_owned(),
+            running: true,
+            hub: agent.config().hub_address.clone(),
+            outbox_bytes: store.outbox_bytes(),
+            outbox_cap_bytes: agent.config().outbox_cap_bytes,
+            nodes: reports,
+        }
+    }
+
+    /// Of an agent that is not running, from its store.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn of_store(store: &Store, config: &crate::config::Config) -> Result<Self, sinks::SinkError> {
+        let mut nodes = Vec::new();
+        for node in &config.nodes {
+            let mut report = empty(node.name.clone(), "stopped");
+            for (stream, record) in store.streams() {
+                let Some(publish) = node.publish.iter().find(|each| each.resource == record.resource) else {
+                    continue;
+                };
+                if record.node != node.name {
+                    continue;
+                }
+                let path = Some(publish.path.display().to_string());
+                let oldest = store.oldest_unacknowledged_ms(stream)?;
+                let publication = Publication::new(stream, record.resource.clone());
+                let mut one = of_publication(&publication, &record.state, path, oldest);
+                one.state = "the agent is not running".to_owned();
+                report.publications.push(one);
+            }
+            for known in sinks::known(store, &node.name)? {
+                let held = crate::link::Subscription::new(known.key, Some(&known.record));
+                report.subscriptions.push(of_subscription(held.key.grant, &held.state(), false));
+            }
+            nodes.push(report);
+        }
+        Ok(Self {
+            software: SOFTWARE.to_owned(),
+            running: false,
+            hub: config.hub_address.clone(),
+            outbox_bytes: store.outbox_bytes(),
+            outbox_cap_bytes: config.outbox_cap_bytes,
+            nodes,
+        })
+    }
+
+    /// Whether everything works. What waits for a person or a connection does not.
+    pub fn healthy(&self) -> bool {
+        let fine = |node: &NodeReport| {
+            node.link == "connected"
+                && node.catalogue_trouble.is_none()
+                && node.publications.iter().all(|each| each.troubles.is_empty())
+                && node.subscriptions.iter().all(|each| each.state != "stands still")
+        };
+        self.running && self.nodes.iter().all(fine)
+    }
+}
+
+fn empty(name: NodeName, link: &str) -> NodeReport {
+    NodeReport {
+        name,
+        link: link.to_owned(),
+        reason: None,
+        since: None,
+        certificate_ends: None,
+        clock_skew_ms: 0,
+        catalogue_trouble: None,
+        publications: Vec::new(),
+        subscriptions: Vec::new(),
+    }
+}
+
+fn of_node(node: &Node, mounted: &[std::sync::Arc<Mounted>]) -> NodeReport {
+    let (link, since, reason) = match node.state() {
+        LinkState::Idle => ("stopped", None, None),
+        LinkState::Connecting => ("connecting", None, None),
+        LinkState::Connected { since, .. } => ("connected", Some(since), None),
+        LinkState::Away { since, reason, advice, .. } => {
+            let reason = match advice {
+                Some(advice) => format!("{reason}; {advice}"),
+                None => reason,
+            };
+            ("not connected", Some(since), Some(reason))
+        }
+    };
+    let connected = node.session().is_some();
+    let store = node.store();
+    let publications = node.publications().iter().filter_map(|publication| {
+        let state = publication.state(store).ok()?;
+        let of = mounted.iter().find(|each| each.publication.stream == publication.stream);
+        let path = of.map(|each| each.source.config.path.display().to_string());
+        let oldest = store.oldest_unacknowledged_ms(publication.stream).ok().flatten();
+        let mut report = of_publication(publication, &state, path, oldest);
+        report.state = word(publication, &state, connected);
+        Some(report)
+    });
+    let subscriptions = node.subscriptions();
+    let subscriptions =
+        subscriptions.iter().map(|each| of_subscription(each.key.grant, &each.state(), connected));
+    NodeReport {
+        reason,
+        since: since.map(|since| since.to_string()),
+        certificate_ends: Some(node.certificate_ends().to_string()),
+        clock_skew_ms: node.skew_ms(),
+        catalogue_trouble: node.catalogue_trouble(),
+        publications: publications.collect(),
+        subscriptions: subscriptions.collect(),
+        ..empty(node.name().clone(), link)
+    }
+}
+
+fn of_publication(
+    publication: &Publication,
+    state: &StreamState,
+    path: Option<String>,
+    oldest: Option<i64>,
+) -> PublicationReport {
+    let now = hutong_certs::clock::now().as_millisecond();
+    PublicationReport {
+        resource: publication.resource.clone(),
+        path,
+        state: String::new(),
+        troubles: publication.troubles().into_iter().map(|(_, why)| why).collect(),
+        epoch: state.epoch,
+        read: state.counters.read,
+        accepted: state.counters.accepted,
+        rejected: state.counters.rejected,
+        waiting_batches: state.last_seq().saturating_sub(state.stored_through),
+        outbox_bytes: state.queued_bytes,
+        oldest_ms: oldest.map(|since| u64::try_from(now.saturating_sub(since)).unwrap_or(0)),
+        acknowledged: state.stored_through,
+        scans: publication.scans(),
+    }
+}
+
+/// One word for a publication. What cannot work is never called `ok`.
+fn word(publication: &Publication, state: &StreamState, connected: bool) -> String {
+    let troubles = publication.troubles();
+    let by = |hindrance| troubles.iter().any(|(by, _)| *by == hindrance);
+    let word = if by(Hindrance::Hub) || by(Hindrance::Source) {
+        "stands still"
+    } else if by(Hindrance::Confirmation) {
+        "waiting for confirmation"
+    } else if !connected {
+        "waiting for the connection"
+    } else if publication.entry().is_none() {
+        "waiting for its catalogue entry"
+    } else if state.epoch == 0 {
+        "waiting for the hub to open an epoch"
+    } else if publication.is_scanning() {
+        "reading"
+    } else if !state.is_drained() {
+        "sending"
+    } else if publication.scans() == 0 {
+        "waiting to be read"
+    } else {
+        "ok"
+    };
+    word.to_owned()
+}
+
+fn of_subscription(grant: GrantId, state: &SubscriptionState, connected: bool) -> SubscriptionReport {
+    let (word, reason) = match &state.phase {
+        Phase::StandsStill(reason) => ("stands still", Some(reason.clone())),
+        Phase::Ended(reason) => ("ended", Some(reason.clone())),
+        Phase::Waiting => ("waiting", None),
+        Phase::Snapshot => ("snapshot", None),
+        Phase::Tail if connected => ("ok", None),
+        Phase::Tail => ("waiting", None),
+    };
+    SubscriptionReport {
+        grant,
+        state: word.to_owned(),
+        reason,
+        position: state.cursor.map(|cursor| cursor.seq),
+        consistent: state.consistent,
+        changes: state.changes,
+        rows: state.rows,
+    }
+}

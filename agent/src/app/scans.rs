@@ -1,0 +1,238 @@
+//! When sources are read: at start, on a timer, and whenever somebody has a reason.
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    changes::{Publication as Source, ScanError, ScanOutcome, SourceRecord},
+    link::{Fatal, Hindrance, Node, Publication, ScanWish},
+    spool::{Store, StoreError, StreamId},
+};
+
+/// How often it is looked which sources are due.
+const TICK: Duration = Duration::from_secs(1);
+
+/// How soon batches of a scan under way are offered to the link.
+const OFFER: Duration = Duration::from_millis(25);
+
+/// A file that changed while it was read is read again after this time.
+const UNSTABLE: Duration = Duration::from_secs(2);
+
+/// One source with everything that a scan of it concerns.
+pub(super) struct Mounted {
+    pub(super) node: Arc<Node>,
+    pub(super) publication: Arc<Publication>,
+    pub(super) source: Source,
+    due: Mutex<Option<Instant>>,
+}
+
+/// All sources of the process. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Scans {
+    store: Store,
+    fatal: Fatal,
+    mounted: Arc<Mutex<HashMap<StreamId, Arc<Mounted>>>>,
+    turns: Arc<Semaphore>,
+    cancel: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Scans {
+    pub(super) fn new(
+        store: Store,
+        fatal: Fatal,
+        parallel: usize,
+        cancel: CancellationToken,
+        tasks: TaskTracker,
+    ) -> Self {
+        let turns = Arc::new(Semaphore::new(parallel.max(1)));
+        Self { store, fatal, mounted: Arc::default(), turns, cancel, tasks }
+    }
+
+    /// Adds a source and has it read.
+    pub(super) fn mount(&self, node: Arc<Node>, publication: Arc<Publication>, source: Source) {
+        let stream = publication.stream;
+        let mounted = Mounted { node, publication, source, due: Mutex::new(None) };
+        mounted.show_waiting(&self.store);
+        let mounted = Arc::new(mounted);
+        self.mounted.lock().insert(stream, Arc::clone(&mounted));
+        mounted.node.want_scan(&mounted.publication);
+    }
+
+    /// All sources.
+    pub(super) fn all(&self) -> Vec<Arc<Mounted>> {
+        self.mounted.lock().values().cloned().collect()
+    }
+
+    /// Reads sources as wished until cancelled.
+    pub(super) async fn run(self, mut wishes: mpsc::Receiver<ScanWish>) {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let wish = tokio::select! {
+                () = self.cancel.cancelled() => return,
+                _ = tick.tick() => {
+                    self.wish_due();
+                    continue;
+                }
+                wish = wishes.recv() => wish,
+            };
+            let Some(wish) = wish else { return };
+            let found = self.mounted.lock().get(&wish.stream).cloned();
+            let Some(mounted) = found else { continue };
+            let turn = tokio::select! {
+                turn = Arc::clone(&self.turns).acquire_owned() => turn,
+                () = self.cancel.cancelled() => return,
+            };
+            let Ok(turn) = turn else { return };
+            let scans = self.clone();
+            self.tasks.spawn(async move {
+                let well = scans.scan(&mounted).await;
+                drop(turn);
+                mounted.reschedule();
+                mounted.node.scan_ended(&mounted.publication, well);
+            });
+        }
+    }
+
+    fn wish_due(&self) {
+        let now = Instant::now();
+        for mounted in self.all() {
+            let mut due = mounted.due.lock();
+            if due.is_some_and(|due| due <= now) {
+                *due = None;
+                mounted.node.want_scan(&mounted.publication);
+            }
+        }
+    }
+
+    /// Reads one source; whether it was read to its end, or is known to be as it was.
+    async fn scan(&self, mounted: &Arc<Mounted>) -> bool {
+        let publication = &mounted.publication;
+        publication.scan_begins();
+        let Some(entry) = publication.entry() else {
+            let why = "no catalogue entry is known: give the node a catalogue file, or register the resource";
+            publication.hinder(Hindrance::Source, why);
+            return false;
+        };
+        let (source, store, cancel) = (mounted.source.clone(), self.store.clone(), self.cancel.clone());
+        let mut scan = tokio::task::spawn_blocking(move || source.scan(&store, &entry, &cancel));
+        let mut appended = 0;
+        let ended = loop {
+            tokio::select! {
+                ended = &mut scan => break ended,
+                () = tokio::time::sleep(OFFER) => {
+                    let last = publication.state(&self.store).map_or(0, |state| state.last_seq());
+                    if last != appended {
+                        appended = last;
+                        mounted.node.poke(publication);
+                    }
+                }
+            }
+        };
+        match ended {
+            Ok(Ok(outcome)) => self.settle(mounted, outcome),
+            Ok(Err(error)) => {
+                self.failed(mounted, &error);
+                false
+            }
+            Err(_) => {
+                publication.hinder(Hindrance::Source, "reading was interrupted by a fault of the agent");
+                false
+            }
+        }
+    }
+
+    fn settle(&self, mounted: &Arc<Mounted>, outcome: ScanOutcome) -> bool {
+        let publication = &mounted.publication;
+        let resource = &publication.resource;
+        match outcome {
+            ScanOutcome::Done(report) => {
+                publication.free(Hindrance::Source);
+                mounted.show_waiting(&self.store);
+                if report.rejected > 0 {
+                    tracing::warn!(%resource, rows = report.rejected, "rows were refused; they are in quarantine");
+                }
+                tracing::info!(%resource, read = report.read, upserts = report.upserts,
+                    deletes = report.deletes, rejected = report.rejected, "the source is read");
+                true
+            }
+            ScanOutcome::Unchanged => {
+                publication.free(Hindrance::Source);
+                mounted.show_waiting(&self.store);
+                true
+            }
+            ScanOutcome::Waiting(waiting) => {
+                publication.free(Hindrance::Source);
+                tracing::warn!(%resource, reason = %waiting, "the snapshot waits for confirmation");
+                publication.hinder(Hindrance::Confirmation, waiting.to_string());
+                true
+            }
+            ScanOutcome::Trouble(why) => {
+                if !publication.troubles().iter().any(|(_, known)| *known == why) {
+                    tracing::error!(%resource, reason = why, "the source cannot be read");
+                }
+                publication.hinder(Hindrance::Source, why);
+                false
+            }
+            ScanOutcome::NotDrained => {
+                publication.scan_when_drained();
+                // It may have been drained while the scan looked: then nobody else would notice.
+                if publication.state(&self.store).is_ok_and(|state| state.is_drained()) {
+                    mounted.node.want_scan(publication);
+                }
+                false
+            }
+            ScanOutcome::Unstable => {
+                let (mounted, cancel) = (Arc::clone(mounted), self.cancel.clone());
+                self.tasks.spawn(async move {
+                    tokio::select! {
+                        () = tokio::time::sleep(UNSTABLE) => mounted.node.want_scan(&mounted.publication),
+                        () = cancel.cancelled() => {}
+                    }
+                });
+                false
+            }
+            ScanOutcome::NoEpoch | ScanOutcome::Cancelled => false,
+        }
+    }
+
+    fn failed(&self, mounted: &Mounted, error: &ScanError) {
+        let publication = &mounted.publication;
+        match error {
+            ScanError::Store(StoreError::Conflict { .. }) => {
+                tracing::info!(resource = %publication.resource, %error, "the scan was overtaken");
+                mounted.node.want_scan(publication);
+            }
+            ScanError::Store(error) => self.fatal.raise(error),
+            ScanError::Quarantine(error) => {
+                tracing::error!(resource = %publication.resource, %error, "nothing was taken as read");
+                publication.hinder(Hindrance::Source, format!("{error}; make the folder writable"));
+            }
+        }
+    }
+}
+
+impl Mounted {
+    /// Shows what waits for a person, as the store knows it.
+    fn show_waiting(&self, store: &Store) {
+        match SourceRecord::load(store, self.publication.stream) {
+            Ok(SourceRecord { waiting: Some(waiting), .. }) => {
+                self.publication.hinder(Hindrance::Confirmation, waiting.to_string());
+            }
+            Ok(_) => self.publication.free(Hindrance::Confirmation),
+            Err(error) => self.publication.hinder(Hindrance::Source, error.to_string()),
+        }
+    }
+
+    fn reschedule(&self) {
+        *self.due.lock() = Some(Instant::now() + self.source.config.rescan);
+    }
+}

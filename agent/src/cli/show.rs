@@ -1,0 +1,156 @@
+//! `status`, `confirm`, `check`
+
+use std::process::ExitCode;
+
+use anyhow::{anyhow, bail};
+use hutong_schema::ids::ResourceCode;
+
+use crate::{
+    app::{
+        enrol,
+        report::{AgentReport, NodeReport, PublicationReport, SubscriptionReport},
+        socket::{self, Request, SocketError},
+        store_options,
+    },
+    config::Config,
+    link::catalogue,
+    spool::Store,
+};
+
+pub(super) async fn status(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
+    let report = match socket::ask(&config.status_socket, &Request::Status).await {
+        Ok(answer) => serde_json::from_value(answer.map_err(|error| anyhow!(error))?)?,
+        Err(SocketError::NotRunning(_)) => {
+            if !config.store_dir().exists() {
+                bail!("the agent is not running and has never run with this configuration; start it: hutong-agent run");
+            }
+            let store = Store::open(&config.store_dir(), store_options(config))?;
+            AgentReport::of_store(&store, config)?
+        }
+        Err(error) => return Err(error.into()),
+    };
+    if json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        table(&report);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) async fn confirm(config: &Config, resource: ResourceCode) -> anyhow::Result<ExitCode> {
+    let answer = socket::ask(&config.status_socket, &Request::Confirm { resource }).await;
+    let answer = match answer {
+        Err(SocketError::NotRunning(_)) => bail!("the agent is not running; start it, then confirm: hutong-agent run"),
+        other => other?,
+    };
+    println!("{}", answer.map_err(|error| anyhow!(error))?.as_str().unwrap_or_default());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Looks at everything that can be looked at without the hub; names all mistakes.
+pub(super) fn check(config: &Config) -> anyhow::Result<ExitCode> {
+    let mut problems = Vec::new();
+    let tokens = match config.enrol_sheet.as_deref().map(enrol::tokens).transpose() {
+        Ok(tokens) => tokens.unwrap_or_default(),
+        Err(error) => {
+            problems.push(format!("[enrol] sheet: {error}"));
+            Default::default()
+        }
+    };
+    for node in &config.nodes {
+        let folder = hutong_certs::enrol::NodeFolder::new(config.node_dir(&node.name));
+        if folder.is_enrolled() {
+            match folder.load() {
+                Ok(material) if material.credentials.facts().not_after <= hutong_certs::clock::now() => {
+                    let ended = material.credentials.facts().not_after;
+                    problems.push(format!("node {}: its certificate ended at {ended}: enrol it again", node.name));
+                }
+                Ok(_) => {}
+                Err(error) => problems.push(format!("node {}: {}", node.name, crate::app::in_full(&error))),
+            }
+        } else if !tokens.contains_key(&node.name) {
+            problems.push(format!("node {}: no certificate and no join token for it", node.name));
+        }
+        let mut registered = None;
+        if let Some(path) = &node.catalogue {
+            match catalogue::read(path) {
+                Ok(file) => registered = Some(file.entries),
+                Err(error) => problems.push(format!("node {}: {}", node.name, crate::app::in_full(&error))),
+            }
+        }
+        for publish in &node.publish {
+            if let Err(error) = std::fs::File::open(&publish.path) {
+                problems.push(format!("{}: {}: {error}", publish.resource, publish.path.display()));
+            }
+            if let Some(entries) = &registered
+                && !entries.iter().any(|entry| entry.code == publish.resource)
+            {
+                problems.push(format!("{}: not in the node's catalogue file", publish.resource));
+            }
+        }
+    }
+    for problem in &problems {
+        println!("{problem}");
+    }
+    let publications: usize = config.nodes.iter().map(|node| node.publish.len()).sum();
+    println!(
+        "{} node(s), {publications} publication(s), {} problem(s)",
+        config.nodes.len(),
+        problems.len()
+    );
+    Ok(if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Prints a report for a person.
+pub(super) fn table(report: &AgentReport) {
+    let state = if report.running { "running" } else { "not running" };
+    let (used, cap) = (report.outbox_bytes / 1024, report.outbox_cap_bytes / 1024);
+    println!("{} · {state} · hub {} · outbox {used} of {cap} KiB", report.software, report.hub);
+    for node in &report.nodes {
+        of_node(node);
+    }
+}
+
+fn of_node(node: &NodeReport) {
+    let since = node.since.as_deref().map(|since| format!(" since {since}")).unwrap_or_default();
+    let ends = node.certificate_ends.as_deref().map(|ends| format!(" · certificate until {ends}"));
+    println!("\nnode {} · {}{since}{}", node.name, node.link, ends.unwrap_or_default());
+    if let Some(reason) = &node.reason {
+        println!("  {reason}");
+    }
+    if let Some(trouble) = &node.catalogue_trouble {
+        println!("  catalogue: {trouble}");
+    }
+    if node.clock_skew_ms.abs() > 60_000 {
+        println!("  the clock differs from the hub's by {} s", node.clock_skew_ms / 1_000);
+    }
+    node.publications.iter().for_each(of_publication);
+    node.subscriptions.iter().for_each(of_subscription);
+}
+
+fn of_publication(each: &PublicationReport) {
+    println!(
+        "  {} · {} · read {} · accepted {} · rejected {} · acknowledged batch {}",
+        each.resource, each.state, each.read, each.accepted, each.rejected, each.acknowledged
+    );
+    if each.waiting_batches > 0 {
+        let age = each.oldest_ms.map_or(0, |ms| ms / 1_000);
+        println!("    {} batch(es) not acknowledged, the oldest for {age} s", each.waiting_batches);
+    }
+    for trouble in &each.troubles {
+        println!("    {trouble}");
+    }
+}
+
+fn of_subscription(each: &SubscriptionReport) {
+    let position = each.position.map_or("-".to_owned(), |seq| seq.to_string());
+    let consistent = if each.consistent { "consistent" } else { "not yet consistent" };
+    let rows = each.rows.map(|rows| format!(" · {rows} rows")).unwrap_or_default();
+    println!(
+        "  grant {} · {} · position {position} · {consistent} · {} changes{rows}",
+        each.grant, each.state, each.changes
+    );
+    if let Some(reason) = &each.reason {
+        println!("    {reason}");
+    }
+}
