@@ -265,6 +265,24 @@ impl Machine {
         serde_json::from_str(&out).with_context(|| format!("read as JSON: {out:.200}"))
     }
 
+    /// Looks a row up over the running agent's connection.
+    ///
+    /// # Errors
+    /// When the program cannot be started; a refusal is an answer.
+    pub fn lookup(&self, target: &str, key: &str) -> Result<Ran> {
+        self.command(["lookup", "--target", target, "--key", key, "--reason", "TEST-1"])
+    }
+
+    /// Asks whether a claim, `name=value`, is true.
+    ///
+    /// # Errors
+    /// When the program cannot be started; a refusal is an answer.
+    pub fn verify(&self, target: &str, key: &str, claim: &str) -> Result<Ran> {
+        let args =
+            ["verify", "--target", target, "--key", key, "--claim", claim, "--reason", "TEST-1"];
+        self.command(args)
+    }
+
     /// What the status says of one publication; null before the agent knows it.
     ///
     /// # Errors

@@ -231,6 +231,15 @@ impl Hub {
         self.command(["lookup", target, key, "--reason", "test"])?.ok()
     }
 
+    /// What the operator is shown nearest to a point, `longitude,latitude`.
+    ///
+    /// # Errors
+    /// When the program cannot be started; a refusal is an answer.
+    pub fn nearest(&self, target: &str, point: &str, limit: u16) -> Result<Ran> {
+        let limit = limit.to_string();
+        self.command(["lookup", target, "--near", point, "--limit", &limit, "--reason", "TEST-1"])
+    }
+
     /// Ends a grant.
     ///
     /// # Errors
