@@ -5,8 +5,10 @@
 //! and grants are `govern`'s and take the same way through the log.
 
 pub mod api;
+pub mod app;
 pub mod ask;
 pub mod audit;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod gate;

@@ -36,22 +36,30 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
 /// Largest request, bytes: a sheet of 10,000 nodes.
 const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// Serves until cancelled. A socket that a killed hub left behind is replaced: the log's lock has
-/// made sure that no other hub uses this folder.
+/// Makes the socket. One that a killed hub left behind is replaced: the log's lock has made sure
+/// that no other hub uses this folder.
 ///
 /// # Errors
-/// When the socket cannot be made.
-pub async fn serve(
-    socket: &Path,
-    office: Arc<Office>,
-    cancel: CancellationToken,
-) -> io::Result<()> {
+/// When it cannot be made.
+pub fn bind(socket: &Path) -> io::Result<UnixListener> {
     match std::fs::remove_file(socket) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         Ok(()) | Err(_) => {}
     }
     let listener = UnixListener::bind(socket)?;
     std::fs::set_permissions(socket, std::fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+/// Serves until cancelled.
+///
+/// # Errors
+/// When the socket fails.
+pub async fn serve(
+    listener: UnixListener,
+    office: Arc<Office>,
+    cancel: CancellationToken,
+) -> io::Result<()> {
     let routes = Router::new()
         .route("/admin/tokens", get(tokens::list).post(tokens::issue))
         .route("/admin/nodes", get(nodes::list))

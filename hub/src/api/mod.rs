@@ -13,6 +13,6 @@ mod status;
 mod tokens;
 pub mod types;
 
-pub use admin::serve as serve_admin;
+pub use admin::{bind as bind_admin, serve as serve_admin};
 pub use office::Office;
 pub use public::{Readiness, serve as serve_public};

@@ -1,0 +1,37 @@
+//! Wiring: what is opened in which order, and how it ends.
+
+mod follow;
+mod found;
+mod logging;
+mod pki;
+mod serve;
+mod standing;
+
+pub use found::{Founding, found};
+pub use logging::{LogFormat, start as start_logging};
+pub use serve::{Addresses, Ended, serve};
+
+/// Exit status when the disk is full: the service manager does not start the hub again.
+pub const EXIT_DISK_FULL: u8 = 28;
+
+/// Names of files and folders in the data folder.
+pub mod files {
+    /// The log.
+    pub const LOG: &str = "log";
+    /// The views.
+    pub const VIEWS: &str = "views";
+    /// The authority's key and certificates.
+    pub const AUTHORITY: &str = "ca";
+    /// The hub's own key and certificate.
+    pub const HUB: &str = "hub";
+    /// Join tokens.
+    pub const TOKENS: &str = "tokens";
+    /// Keys of pseudonyms in access records.
+    pub const PSEUDONYMS: &str = "pseudonyms";
+    /// The operator's socket.
+    pub const SOCKET: &str = "hub.sock";
+    /// The QUIC address in use.
+    pub const QUIC_ADDRESS: &str = "hub.addr";
+    /// The HTTP address in use.
+    pub const HTTP_ADDRESS: &str = "http.addr";
+}

@@ -1,0 +1,383 @@
+//! A hub's life: open what is on the disk, catch up, open the doors, serve, drain.
+
+use std::{
+    net::SocketAddr,
+    path::Path,
+    sync::{Arc, OnceLock},
+};
+
+use anyhow::{Context, bail};
+use hutong_certs::{
+    clock,
+    enrol::Enrolment,
+    files::{Access, write_atomic},
+    join::TokenBook,
+    live::Live,
+    tls,
+};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use tokio::{net::TcpListener, sync::watch};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{files, follow, pki, standing::FromViews};
+use crate::{
+    api::{self, Office, Readiness},
+    ask::Asker,
+    audit::{AccessLog, KeyFolder},
+    config::Config,
+    gate::{Gate, Rooms},
+    governor::{Governor, GovernorOptions},
+    intake::{
+        Intake,
+        disk::{self, DiskLevel},
+    },
+    log::{
+        Log, PartitionId, RocksLog,
+        rocks::{MarksVerdict, OpenReport, Opening},
+    },
+    nodes::Nodes,
+    reconcile::Reconciler,
+    routes::Router,
+    tasks::Tasks,
+    views::{Views, registry::RegistryHandle},
+};
+
+/// Where the hub can be reached.
+#[derive(Clone, Copy, Debug)]
+pub struct Addresses {
+    /// QUIC, for nodes.
+    pub quic: SocketAddr,
+    /// HTTP, for health, readiness and metrics.
+    pub http: SocketAddr,
+}
+
+/// How a hub's life ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It was asked to end and has drained.
+    InOrder,
+    /// The disk is full.
+    DiskFull,
+    /// It cannot go on. Nothing more may be acknowledged: the process must end at once.
+    Failed(Arc<str>),
+}
+
+/// What runs, and how to end it.
+struct Running {
+    config: Arc<Config>,
+    tasks: Tasks,
+    /// Everything that serves peers.
+    sessions: TaskTracker,
+    /// Ends what serves peers.
+    cancel: CancellationToken,
+    log: Arc<RocksLog>,
+    views: Views,
+    disk: watch::Receiver<DiskLevel>,
+}
+
+/// Serves until `stop` resolves or the hub cannot go on.
+///
+/// # Errors
+/// When the hub cannot begin to serve.
+pub async fn serve(
+    config: Config,
+    stop: impl Future<Output = ()>,
+    ready: impl FnOnce(Addresses),
+) -> anyhow::Result<Ended> {
+    tls::install_provider();
+    let config = Arc::new(config);
+    let started_ms = crate::clock::now_ms();
+    let tasks = Tasks::new();
+    let disk = disk::watch(&config.data_dir, config.disk, &tasks).with_context(|| {
+        format!("{} cannot be used; found an exchange with `hutong-hub init`", config.data_dir.display())
+    })?;
+    if matches!(*disk.borrow(), DiskLevel::Full { .. }) {
+        return Ok(Ended::DiskFull);
+    }
+    let metrics = metrics()?;
+    let readiness = Readiness::waiting("the log is opened");
+    let http = public(&config, &tasks, &readiness, metrics).await?;
+
+    let log = open_log(&config).await?;
+    let registry = load_registry(&config, &log).await?;
+    let views = open_views(&config, &log).await?;
+    views.start(&tasks.tracker, &tasks.closing);
+    let (cancel, sessions) = (CancellationToken::new(), TaskTracker::new());
+    let running = Running { config: Arc::clone(&config), tasks, sessions, cancel, log, views, disk };
+
+    readiness.wait_for("the views catch up with the log");
+    tokio::pin!(stop);
+    tokio::select! {
+        caught_up = running.views.caught_up() => caught_up.context("the views could not catch up")?,
+        () = &mut stop => return running.drain(Ended::InOrder).await,
+    }
+    readiness.wait_for("the doors are opened");
+    let (office, gate) = running.wire(registry, started_ms).await?;
+    let quic = gate.address().context("the QUIC address")?;
+    running.open_doors(gate, &office).await?;
+    readiness.reached(office);
+    let addresses = Addresses { quic, http };
+    running.publish(addresses)?;
+    tracing::info!(%quic, %http, exchange = %config.exchange, "ready");
+    ready(addresses);
+
+    let ended = running.until_ended(stop).await;
+    readiness.wait_for("the hub is stopping");
+    running.drain(ended).await
+}
+
+impl Running {
+    /// Puts everything together; nothing is served yet.
+    async fn wire(&self, registry: RegistryHandle, started_ms: i64) -> anyhow::Result<(Arc<Office>, Gate)> {
+        let config = &self.config;
+        let follow_from = registry.read().applied();
+        let governor = self.start_governor(&registry).await?;
+        governor.command(follow::today(config)).await.context("set the date")?;
+        let standing = Arc::new(FromViews(self.views.clone()));
+        let intake = Intake::start(
+            &self.log,
+            registry.clone(),
+            governor.clone(),
+            standing,
+            self.disk.clone(),
+            config.intake.clone(),
+            &self.tasks,
+        );
+        let incarnation = self.log.incarnation().0;
+        let (views, nodes) = (self.views.clone(), Nodes::new());
+        let router = Router::new(views.clone(), registry.clone(), incarnation, config.route_turns);
+        let pseudonyms = KeyFolder::new(&config.path(files::PSEUDONYMS));
+        let access = AccessLog::new(Arc::clone(&self.log), pseudonyms);
+        let (authority, hub_tls) = pki::load(config, clock::now())?;
+        let tokens = TokenBook::open(&config.path(files::TOKENS), clock::now())?;
+        let enrolment = Enrolment {
+            authority: Arc::clone(&authority),
+            book: tokens.clone(),
+            roots: Live::clone(&hub_tls.roots),
+            validity: config.certificate_validity,
+            timeout: config.enrolment_timeout,
+        };
+        let rooms = Rooms {
+            exchange: config.exchange.clone(),
+            incarnation,
+            registry: registry.clone(),
+            governor: governor.clone(),
+            intake: intake.clone(),
+            router: router.clone(),
+            asker: Asker::new(views.clone(), registry.clone(), access.clone()),
+            nodes: nodes.clone(),
+            enrolment: Arc::new(enrolment),
+        };
+        let transport = Arc::new(config.gate.transport());
+        let tls = tls::hub_server_config(&hub_tls, transport)?;
+        let (cancel, sessions) = (self.cancel.clone(), self.sessions.clone());
+        let gate = Gate::bind(config.listen, tls, rooms, config.gate.clone(), cancel, sessions)
+            .with_context(|| format!("hub.listen: {} cannot be bound", config.listen))?;
+
+        let log = Arc::clone(&self.log);
+        let grants =
+            follow::grants(log, registry.clone(), nodes.clone(), follow_from, self.tasks.closing.clone());
+        self.tasks.spawn_vital("grant notices", grants);
+        let calendar = follow::calendar(Arc::clone(config), governor.clone(), self.cancel.clone());
+        self.tasks.spawn_vital("calendar", calendar);
+        let reconciler =
+            Reconciler::new(views.clone(), registry.clone(), nodes.clone(), router.clone());
+        let office = Office {
+            exchange: config.exchange.clone(),
+            utc_offset: config.utc_offset,
+            token_lifetime: config.token_lifetime,
+            started_ms,
+            log: Arc::clone(&self.log),
+            views,
+            registry,
+            governor,
+            intake,
+            router,
+            reconciler,
+            nodes,
+            access,
+            authority: authority.fingerprint(),
+            tokens,
+            disk: self.disk.clone(),
+        };
+        Ok((Arc::new(office), gate))
+    }
+
+    async fn start_governor(&self, registry: &RegistryHandle) -> anyhow::Result<Governor> {
+        let data_partitions = registry.read().data_partitions();
+        let mut barriers = Vec::new();
+        for partition in (0..data_partitions).map(PartitionId::data) {
+            let applied = self.views.snapshot().applied(partition)?;
+            barriers.push((partition, applied.meta_offset));
+        }
+        let config = Arc::clone(&self.config);
+        let options = GovernorOptions {
+            queue: config.governor_queue,
+            group: config.governor_group,
+            today: Arc::new(move || config.today(clock::now())),
+        };
+        let log = Arc::clone(&self.log);
+        let governor = Governor::start(log, registry.clone(), &barriers, options, &self.tasks).await;
+        governor.context("start the governor")
+    }
+
+    async fn open_doors(&self, gate: Gate, office: &Arc<Office>) -> anyhow::Result<()> {
+        let socket = self.config.path(files::SOCKET);
+        let listener = api::bind_admin(&socket).with_context(|| format!("make {}", socket.display()))?;
+        let (office, cancel) = (Arc::clone(office), self.cancel.clone());
+        let router = office.router.clone().run(self.cancel.clone());
+        self.tasks.spawn_vital("routes", router);
+        self.tasks.spawn_vital("gate", gate.serve());
+        self.sessions.spawn(async move {
+            if let Err(error) = api::serve_admin(listener, office, cancel).await {
+                tracing::error!(%error, "the operator's socket failed");
+            }
+        });
+        Ok(())
+    }
+
+    /// Writes down where the hub can be reached.
+    fn publish(&self, addresses: Addresses) -> anyhow::Result<()> {
+        let write = |name, address: SocketAddr| {
+            let text = format!("{address}\n");
+            write_atomic(&self.config.path(name), text.as_bytes(), Access::Public)
+        };
+        write(files::QUIC_ADDRESS, addresses.quic)?;
+        write(files::HTTP_ADDRESS, addresses.http)?;
+        Ok(())
+    }
+
+    async fn until_ended(&self, stop: impl Future<Output = ()>) -> Ended {
+        let (mut log, mut views, mut disk) = (self.log.fatal(), self.views.fatal(), self.disk.clone());
+        let reason = |found: Result<watch::Ref<'_, Option<Arc<str>>>, _>| match found {
+            Ok(reason) => reason.clone().unwrap_or_else(|| Arc::from("unknown")),
+            Err(watch::error::RecvError { .. }) => Arc::from("its watch ended"),
+        };
+        tokio::select! {
+            () = stop => Ended::InOrder,
+            found = log.wait_for(Option::is_some) => Ended::Failed(reason(found)),
+            found = views.wait_for(Option::is_some) => Ended::Failed(reason(found)),
+            failure = self.tasks.failure() => Ended::Failed(failure),
+            _ = disk.wait_for(|level| matches!(level, DiskLevel::Full { .. })) => Ended::DiskFull,
+        }
+    }
+
+    /// Stops accepting, tells the peers, lets them finish within the grace, then lets the owners of
+    /// state finish, the log last. A hub that failed does nothing of it.
+    async fn drain(self, ended: Ended) -> anyhow::Result<Ended> {
+        if let Ended::Failed(reason) = &ended {
+            tracing::error!(%reason, "the hub ends at once");
+            return Ok(ended);
+        }
+        tracing::info!(grace_s = self.config.grace.as_secs(), "draining");
+        let Self { config, tasks, sessions, cancel, log, views, .. } = self;
+        cancel.cancel();
+        sessions.close();
+        if tokio::time::timeout(config.grace, sessions.wait()).await.is_err() {
+            tracing::warn!(left = sessions.len(), "not everybody finished within the grace");
+        }
+        tasks.closing.cancel();
+        tasks.tracker.close();
+        if tokio::time::timeout(config.grace, tasks.tracker.wait()).await.is_err() {
+            tracing::warn!(left = tasks.tracker.len(), "not everything was finished within the grace");
+        }
+        for name in [files::SOCKET, files::QUIC_ADDRESS, files::HTTP_ADDRESS] {
+            // They only say where a hub was; the next one replaces them.
+            let _ = std::fs::remove_file(config.path(name));
+        }
+        drop(views);
+        tokio::task::spawn_blocking(move || log.close()).await?;
+        tracing::info!("drained");
+        Ok(ended)
+    }
+}
+
+/// The process's metrics: the recorder is global, so a second hub in one process shares it.
+fn metrics() -> anyhow::Result<PrometheusHandle> {
+    static METRICS: OnceLock<PrometheusHandle> = OnceLock::new();
+    if let Some(installed) = METRICS.get() {
+        return Ok(installed.clone());
+    }
+    let installed = PrometheusBuilder::new().install_recorder().context("start the metrics")?;
+    Ok(METRICS.get_or_init(|| installed).clone())
+}
+
+/// Opens health, readiness and metrics first: whoever waits for the hub sees what it waits for.
+async fn public(
+    config: &Config,
+    tasks: &Tasks,
+    readiness: &Readiness,
+    metrics: PrometheusHandle,
+) -> anyhow::Result<SocketAddr> {
+    let listener = TcpListener::bind(config.http)
+        .await
+        .with_context(|| format!("hub.http: {} cannot be bound", config.http))?;
+    let address = listener.local_addr()?;
+    let (readiness, closing) = (readiness.clone(), tasks.closing.clone());
+    tasks.spawn_vital("health and metrics", async move {
+        if let Err(error) = api::serve_public(listener, readiness, metrics, closing).await {
+            tracing::error!(%error, "health and metrics failed");
+        }
+    });
+    Ok(address)
+}
+
+async fn open_log(config: &Config) -> anyhow::Result<Arc<RocksLog>> {
+    let (folder, options) = (config.path(files::LOG), config.log.clone());
+    no_exchange_unless(folder.exists(), config)?;
+    let (log, report) =
+        tokio::task::spawn_blocking(move || RocksLog::open(folder, options)).await?.context("open the log")?;
+    report_opening(&report);
+    Ok(Arc::new(log))
+}
+
+fn no_exchange_unless(founded: bool, config: &Config) -> anyhow::Result<()> {
+    if founded {
+        return Ok(());
+    }
+    bail!("no exchange was founded in {}; do that with `hutong-hub init`", config.data_dir.display())
+}
+
+fn report_opening(report: &OpenReport) {
+    if let Opening::Recovered { refusal, damaged } = &report.opening {
+        tracing::warn!(refusal, damaged = %damaged.display(), "the log was recovered; normal after a power cut");
+    }
+    match &report.marks {
+        MarksVerdict::Fit | MarksVerdict::Absent | MarksVerdict::Earlier => {}
+        MarksVerdict::Contradict => tracing::error!("the log lacks entries that were durable"),
+        MarksVerdict::Unreadable(reason) => {
+            tracing::warn!(reason, "the log could not be compared with its high-water marks");
+        }
+    }
+    for missing in report.began.iter().flat_map(|began| &began.missing) {
+        tracing::error!(%missing, "entries are missing; agents send them again where they still hold them");
+    }
+}
+
+async fn load_registry(config: &Config, log: &Arc<RocksLog>) -> anyhow::Result<RegistryHandle> {
+    let reader = Arc::clone(log);
+    let registry =
+        tokio::task::spawn_blocking(move || RegistryHandle::load(&*reader)).await?.context("load the registry")?;
+    let (exchange, partitions) = {
+        let state = registry.read();
+        (state.exchange().cloned(), state.data_partitions())
+    };
+    no_exchange_unless(exchange.is_some(), config)?;
+    if let Some(exchange) = exchange.filter(|founded| *founded != config.exchange) {
+        bail!("hub.exchange is {}, but this exchange was founded as {exchange}", config.exchange);
+    }
+    if partitions != config.partitions {
+        bail!(
+            "log.partitions is {}, but this exchange was founded with {partitions}; that cannot be changed",
+            config.partitions
+        );
+    }
+    Ok(registry)
+}
+
+async fn open_views(config: &Config, log: &Arc<RocksLog>) -> anyhow::Result<Views> {
+    let folder = config.path(files::VIEWS);
+    let (options, log) = (config.views.clone(), Arc::clone(log));
+    let opened = tokio::task::spawn_blocking(move || Views::open(Path::new(&folder), options, log));
+    opened.await?.context("open the views; `hutong-hub rebuild` makes them anew")
+}

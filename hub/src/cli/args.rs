@@ -1,0 +1,261 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use hutong_schema::{
+    grant::{GrantId, Modes},
+    ids::{CreditCode, ExchangeName, NodeName},
+};
+use jiff::civil::Date;
+
+/// The hub of an exchange: takes what departments publish, makes it searchable, delivers what was
+/// granted, and proves that all hold the same.
+#[derive(Debug, Parser)]
+#[command(name = "hutong-hub", version, arg_required_else_help = true)]
+pub(super) struct Cli {
+    /// Folder of the hub; its configuration is hub.toml in it.
+    #[arg(long, global = true, env = "HUTONG_DATA", value_name = "DIR", default_value = "data")]
+    pub(super) data: PathBuf,
+    /// Configuration, when it lies elsewhere.
+    #[arg(long, global = true, env = "HUTONG_CONFIG", value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+    /// Print JSON, for scripts.
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+impl Cli {
+    /// The configuration file.
+    pub(super) fn config(&self) -> PathBuf {
+        self.config.clone().unwrap_or_else(|| self.data.join(crate::config::FILE))
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Found an exchange: folders, authority, configuration, first entry of the log.
+    Init(Init),
+    /// Run the hub.
+    Serve(Serve),
+    /// Join tokens for nodes.
+    #[command(subcommand)]
+    Token(Token),
+    /// Nodes and their connections.
+    #[command(subcommand)]
+    Node(Node),
+    /// Grants: who may receive what.
+    #[command(subcommand)]
+    Grant(Grant),
+    /// How the hub stands.
+    Status(Status),
+    /// Look up rows as the operator. Recorded in the access log before it is answered.
+    Lookup(Lookup),
+    /// Compare source, hub and subscribers; status 1 when something differs.
+    Reconcile(Reconcile),
+    /// Write the views out, so that other programs can read them.
+    Flush,
+    /// Make the views anew from the log, with the hub stopped.
+    Rebuild,
+    /// Check every entry of the log against its chain, with the hub stopped.
+    VerifyLog,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Init {
+    /// Name of the exchange, such as "tieling"; it stands in every certificate.
+    #[arg(long)]
+    pub(super) exchange: Option<ExchangeName>,
+    /// Number of data partitions; cannot be changed later.
+    #[arg(long)]
+    pub(super) partitions: Option<u16>,
+    /// Host name or address of the hub, for its certificate; may be repeated.
+    #[arg(long = "name", value_name = "HOST")]
+    pub(super) names: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Serve {
+    /// Log lines as JSON.
+    #[arg(long)]
+    pub(super) log_json: bool,
+    /// What is logged, such as "info" or "info,hutong_hub::gate=debug".
+    #[arg(long, value_name = "LEVELS", env = "HUTONG_LOG", default_value = "info")]
+    pub(super) log: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Token {
+    /// Issue one token, printed this once.
+    Add {
+        /// The department's unified social credit code.
+        #[arg(long)]
+        department: CreditCode,
+        /// The department's name, when it is new.
+        #[arg(long)]
+        department_name: Option<String>,
+        /// The node's name.
+        #[arg(long)]
+        node: NodeName,
+        /// How long it is good, hours.
+        #[arg(long)]
+        hours: Option<i64>,
+    },
+    /// Issue tokens for many nodes.
+    Sheet {
+        /// CSV with the columns department, department_name, node.
+        nodes: PathBuf,
+        /// CSV to write: the same with token and expires. Keep it secret.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+        /// How long they are good, hours.
+        #[arg(long)]
+        hours: Option<i64>,
+    },
+    /// Tokens that were issued; never their secrets.
+    List,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Node {
+    /// All nodes with their connections.
+    List,
+    /// Take a node out of service: its leases are free, its connection is refused from now on.
+    Retire {
+        /// The department's unified social credit code.
+        #[arg(long)]
+        department: CreditCode,
+        /// The node's name.
+        #[arg(long)]
+        node: NodeName,
+        /// Why; stays in the log.
+        #[arg(long)]
+        reason: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Grant {
+    /// Make a grant.
+    Add(GrantAdd),
+    /// All grants.
+    List,
+    /// End a grant.
+    Withdraw {
+        /// Its number.
+        #[arg(value_parser = grant_id)]
+        id: GrantId,
+        /// Why; stays in the log.
+        #[arg(long)]
+        reason: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct GrantAdd {
+    /// Department that receives, by its unified social credit code.
+    #[arg(long, value_name = "CODE")]
+    pub(super) to: CreditCode,
+    /// Resource code, or library: population, legal_person, geospatial.
+    #[arg(long)]
+    pub(super) target: String,
+    /// Fields by machine name or label, joined by commas; all when absent. The key is always granted.
+    #[arg(long, value_delimiter = ',')]
+    pub(super) fields: Option<Vec<String>>,
+    /// Which rows, such as: hjqh = "211221" and age(csrq) >= 18
+    #[arg(long)]
+    pub(super) filter: Option<String>,
+    /// For what purpose; stays in the log.
+    #[arg(long)]
+    pub(super) purpose: String,
+    /// In which ways it may be used.
+    #[arg(long, value_delimiter = ',', default_value = "deliver,lookup,verify")]
+    pub(super) modes: Vec<Mode>,
+    /// First day, such as 2026-11-21; today when absent.
+    #[arg(long)]
+    pub(super) from: Option<Date>,
+    /// Last day; open when absent.
+    #[arg(long)]
+    pub(super) until: Option<Date>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Mode {
+    /// Standing delivery of rows.
+    Deliver,
+    /// Single lookups that show values.
+    Lookup,
+    /// Verification that shows only match, mismatch or absent.
+    Verify,
+}
+
+/// The chosen modes together.
+pub(super) fn modes(chosen: &[Mode]) -> Modes {
+    Modes {
+        deliver: chosen.contains(&Mode::Deliver),
+        lookup: chosen.contains(&Mode::Lookup),
+        verify: chosen.contains(&Mode::Verify),
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Status {
+    /// Also one line per resource.
+    #[arg(long)]
+    pub(super) resources: bool,
+    /// Also the line of this resource.
+    #[arg(long, value_name = "CODE")]
+    pub(super) resource: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[group(id = "question", required = true, multiple = false, args = ["key", "by", "area", "near"])]
+pub(super) struct Lookup {
+    /// Resource code, or library: population, legal_person, geospatial.
+    pub(super) target: String,
+    /// The key; parts of a composite key joined by '|'.
+    pub(super) key: Option<String>,
+    /// An indexed field and its value, such as name=张示例 or division=2112.
+    #[arg(long, value_name = "FIELD=VALUE", value_parser = field_value)]
+    pub(super) by: Option<(String, String)>,
+    /// Features that meet a box, in degrees.
+    #[arg(
+        long = "box",
+        value_name = "W,S,E,N",
+        value_delimiter = ',',
+        num_args = 4,
+        allow_hyphen_values = true
+    )]
+    pub(super) area: Option<Vec<f64>>,
+    /// Features nearest to a point, in degrees.
+    #[arg(long, value_name = "LON,LAT", value_delimiter = ',', allow_hyphen_values = true)]
+    pub(super) near: Option<Vec<f64>>,
+    /// Most rows shown.
+    #[arg(long, default_value_t = 20)]
+    pub(super) limit: u16,
+    /// Case or file that the question belongs to; stays in the access log.
+    #[arg(long)]
+    pub(super) reason: String,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Reconcile {
+    /// Only this resource, or grants on this resource or library.
+    pub(super) subject: Option<String>,
+    /// Mend what differs: the source sends the keys again, subscribers get them again.
+    #[arg(long)]
+    pub(super) repair: bool,
+}
+
+fn grant_id(text: &str) -> Result<GrantId, String> {
+    text.parse().map(GrantId).map_err(|_| "the number of a grant, see `grant list`".to_owned())
+}
+
+fn field_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((field, value)) if !field.is_empty() => Ok((field.to_owned(), value.to_owned())),
+        _ => Err("a field and its value, such as name=张示例".to_owned()),
+    }
+}

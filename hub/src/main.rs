@@ -1,0 +1,10 @@
+//! The hub's program.
+
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    hutong_hub::cli::main()
+}
