@@ -5,7 +5,10 @@ use std::{collections::HashMap, path::Path, time::Duration};
 use hutong_certs::{
     clock,
     enrol::{EnrolError, FolderError, NodeFolder, NodeMaterial},
-    join::{JoinToken, sheet::{self, SheetError}},
+    join::{
+        JoinToken,
+        sheet::{self, SheetError},
+    },
 };
 use hutong_schema::ids::NodeName;
 
@@ -18,7 +21,9 @@ pub const AT_ONCE: usize = 8;
 #[derive(Debug, thiserror::Error)]
 pub enum NotEnrolled {
     /// There is no token for it.
-    #[error("the node has no certificate and no join token: put it into [enrol] sheet, or run: hutong-agent enrol --token …")]
+    #[error(
+        "the node has no certificate and no join token: put it into [enrol] sheet, or run: hutong-agent enrol --token …"
+    )]
     NoToken,
     /// The token's time is over.
     #[error("the join token expired at {0}: ask the hub's operator for a new one")]
@@ -40,7 +45,9 @@ fn advice(failure: &EnrolFailure) -> String {
         EnrolFailure::Link(error) => error.advice(),
         EnrolFailure::Enrol(EnrolError::Refused(refused)) => match refused.code {
             2_102 | 2_103 => Some("ask the hub's operator for a new token"),
-            2_104 => Some("the token was used with another key: if that was not you, tell the hub's operator"),
+            2_104 => Some(
+                "the token was used with another key: if that was not you, tell the hub's operator",
+            ),
             2_105 => Some("the token is for another node: check the sheet"),
             _ => None,
         },
@@ -58,7 +65,9 @@ impl NotEnrolled {
                     EnrolFailure::Link(_)
                     | EnrolFailure::Enrol(EnrolError::Timeout(_) | EnrolError::Connection(_)),
             } => Duration::from_secs(2),
-            Self::NoToken | Self::Expired(_) | Self::Failed { .. } | Self::Folder(_) => Duration::from_secs(60),
+            Self::NoToken | Self::Expired(_) | Self::Failed { .. } | Self::Folder(_) => {
+                Duration::from_secs(60)
+            }
         }
     }
 }

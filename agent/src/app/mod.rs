@@ -15,13 +15,19 @@ use std::{
     time::Duration,
 };
 
-use hutong_certs::{enrol::NodeFolder, join::{JoinToken, sheet::SheetError}};
+use hutong_certs::{
+    enrol::NodeFolder,
+    join::{JoinToken, sheet::SheetError},
+};
 use hutong_schema::ids::{NodeName, ResourceCode};
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::{enrol::NotEnrolled, scans::{Mounted, Scans}};
+use self::{
+    enrol::NotEnrolled,
+    scans::{Mounted, Scans},
+};
 use crate::{
     changes::Publication as Source,
     config::{Config, FileFormat, GrantChoice, NodeConfig},
@@ -47,7 +53,9 @@ pub enum StartError {
     #[error("the sheet of join tokens cannot be used")]
     Sheet(#[from] SheetError),
     /// The status socket.
-    #[error("the status socket {path} cannot be opened (its path may have at most 107 bytes; see [status] socket)")]
+    #[error(
+        "the status socket {path} cannot be opened (its path may have at most 107 bytes; see [status] socket)"
+    )]
     Status {
         /// The socket.
         path: std::path::PathBuf,
@@ -74,7 +82,10 @@ pub struct Agent {
 
 /// Options of the store as configured.
 pub fn store_options(config: &Config) -> StoreOptions {
-    StoreOptions { cache_bytes: config.store_cache_bytes, outbox_cap_bytes: config.outbox_cap_bytes }
+    StoreOptions {
+        cache_bytes: config.store_cache_bytes,
+        outbox_cap_bytes: config.outbox_cap_bytes,
+    }
 }
 
 impl Agent {
@@ -86,7 +97,8 @@ impl Agent {
     pub async fn start(config: Config, cancel: CancellationToken) -> Result<Arc<Self>, StartError> {
         let opened = Store::open_or_set_aside(&config.store_dir(), store_options(&config))?;
         let store = opened.store;
-        let tokens = config.enrol_sheet.as_deref().map(enrol::tokens).transpose()?.unwrap_or_default();
+        let tokens =
+            config.enrol_sheet.as_deref().map(enrol::tokens).transpose()?.unwrap_or_default();
         let dialler = Dialler::open(&config.hub_address)?;
         let tasks = TaskTracker::new();
         let fatal = Fatal::new(cancel.clone());
@@ -100,7 +112,8 @@ impl Agent {
             node.publish.iter().map(|publish| (node.name.clone(), publish.resource.clone()))
         });
         let mut streams = store.open_streams(wanted.collect()).await?.into_iter();
-        let waiting = config.nodes.iter().map(|node| (node.name.clone(), "it is about to enrol".to_owned()));
+        let waiting =
+            config.nodes.iter().map(|node| (node.name.clone(), "it is about to enrol".to_owned()));
         let agent = Arc::new(Self {
             process,
             scans: scans.clone(),
@@ -169,15 +182,21 @@ impl Agent {
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn confirm(&self, resource: &ResourceCode) -> Result<Option<&'static str>, StoreError> {
-        let found = self.scans.all().into_iter().find(|each| each.publication.resource == *resource);
+    pub async fn confirm(
+        &self,
+        resource: &ResourceCode,
+    ) -> Result<Option<&'static str>, StoreError> {
+        let found =
+            self.scans.all().into_iter().find(|each| each.publication.resource == *resource);
         let Some(mounted) = found else { return Ok(None) };
         let released = mounted.source.confirm(&self.process.store).await?;
         let stuck = mounted.publication.troubles().iter().any(|(by, _)| *by == Hindrance::Hub);
         mounted.node.confirm(&mounted.publication);
         Ok(Some(match (released, stuck) {
             (true, _) => "confirmed: the source is read again and what it deletes is sent",
-            (false, true) => "confirmed: the publication is tried again, with a new epoch if the hub asks for one",
+            (false, true) => {
+                "confirmed: the publication is tried again, with a new epoch if the hub asks for one"
+            }
             (false, false) => "nothing waits for confirmation; the source is read again",
         }))
     }
@@ -209,14 +228,16 @@ impl Agent {
                 () = self.cancel.cancelled() => return None,
             };
             let failed = match ensured {
-                Ok(tls) => match Node::new(self.options(config, streams), tls, self.process.clone()) {
-                    Ok(node) => return Some(node),
-                    Err(SinkError::Store(error)) => {
-                        self.process.fatal.raise(&error);
-                        return None;
+                Ok(tls) => {
+                    match Node::new(self.options(config, streams), tls, self.process.clone()) {
+                        Ok(node) => return Some(node),
+                        Err(SinkError::Store(error)) => {
+                            self.process.fatal.raise(&error);
+                            return None;
+                        }
+                        Err(error) => (error.to_string(), Duration::from_secs(60)),
                     }
-                    Err(error) => (error.to_string(), Duration::from_secs(60)),
-                },
+                }
                 Err(error) => (in_full(&error), error.again()),
             };
             let (reason, again) = failed;

@@ -75,10 +75,14 @@ pub enum QuestionError {
     #[error(transparent)]
     Link(#[from] LinkError),
     /// There is no such library or resource.
-    #[error("{0:?} is neither a library (population, legal_person, geospatial) nor a resource code")]
+    #[error(
+        "{0:?} is neither a library (population, legal_person, geospatial) nor a resource code"
+    )]
     Target(String),
     /// The department has no grant that describes the resource.
-    #[error("the fields of {0} are not known: the department has no grant for it; ask for one at the hub's operator")]
+    #[error(
+        "the fields of {0} are not known: the department has no grant for it; ask for one at the hub's operator"
+    )]
     NoView(Target),
     /// A field does not exist.
     #[error("{target} has no field {name:?}; it has: {known}")]
@@ -124,9 +128,11 @@ pub async fn perform(session: &Session, question: &Question) -> Result<Value, Qu
         Question::Lookup { target, by, reason, limit } => {
             let fields = Fields::of(session, target).await?;
             let by = fields.by(by)?;
-            let ask = Lookup { target: fields.target.clone(), by, reason: reason.clone(), limit: *limit };
+            let ask =
+                Lookup { target: fields.target.clone(), by, reason: reason.clone(), limit: *limit };
             let answer: LookupAnswer = session.ask(&ask).await?;
-            let rows = answer.rows.iter().map(|row| fields.row(row)).collect::<Result<Vec<_>, _>>()?;
+            let rows =
+                answer.rows.iter().map(|row| fields.row(row)).collect::<Result<Vec<_>, _>>()?;
             Ok(json!({ "grant": answer.grant, "more": answer.more, "rows": rows }))
         }
         Question::Verify { target, key, claims, reason } => {
@@ -155,16 +161,21 @@ pub async fn perform(session: &Session, question: &Question) -> Result<Value, Qu
         }
         Question::CatalogueApply(entries) => {
             let applied = catalogue::apply(session, entries).await?;
-            let warnings: Vec<_> = applied.warnings.iter().map(|(code, text)| json!({ "code": code, "text": text })).collect();
-            Ok(json!({ "changed": applied.changed, "unchanged": applied.unchanged, "warnings": warnings }))
+            let warnings: Vec<_> = applied
+                .warnings
+                .iter()
+                .map(|(code, text)| json!({ "code": code, "text": text }))
+                .collect();
+            Ok(
+                json!({ "changed": applied.changed, "unchanged": applied.unchanged, "warnings": warnings }),
+            )
         }
         Question::CatalogueList { own } => {
             let entries = catalogue::list_all(session, *own).await?;
             serde_json::to_value(entries).map_err(|error| QuestionError::Answer(error.to_string()))
         }
-        Question::Grants => {
-            serde_json::to_value(grants(session).await?).map_err(|error| QuestionError::Answer(error.to_string()))
-        }
+        Question::Grants => serde_json::to_value(grants(session).await?)
+            .map_err(|error| QuestionError::Answer(error.to_string())),
     }
 }
 
@@ -185,13 +196,20 @@ impl Fields {
     async fn of(session: &Session, name: &str) -> Result<Self, QuestionError> {
         if let Some(library) = LibraryId::from_code(name).and_then(library::definition) {
             let items = library.columns().into_iter().cloned().collect();
-            return Ok(Self { target: Target::Library(library.id), keys: vec![library.key().clone()], items });
+            return Ok(Self {
+                target: Target::Library(library.id),
+                keys: vec![library.key().clone()],
+                items,
+            });
         }
-        let code: ResourceCode = name.parse().map_err(|_| QuestionError::Target(name.to_owned()))?;
+        let code: ResourceCode =
+            name.parse().map_err(|_| QuestionError::Target(name.to_owned()))?;
         let target = Target::Resource(code);
         let views = grants(session).await?;
-        let of_target: Vec<_> = views.into_iter().filter(|view| view.grant.target == target).collect();
-        let keys = of_target.first().ok_or_else(|| QuestionError::NoView(target.clone()))?.keys.clone();
+        let of_target: Vec<_> =
+            views.into_iter().filter(|view| view.grant.target == target).collect();
+        let keys =
+            of_target.first().ok_or_else(|| QuestionError::NoView(target.clone()))?.keys.clone();
         let mut items: Vec<Item> = of_target.into_iter().flat_map(|view| view.items).collect();
         items.sort_by_key(|item| item.id);
         items.dedup_by_key(|item| item.id);
@@ -204,10 +222,12 @@ impl Fields {
 
     fn item(&self, name: &str) -> Result<&Item, QuestionError> {
         let found = self.all().find(|item| item.name == name);
-        found.or_else(|| self.all().find(|item| item.label == name)).ok_or_else(|| QuestionError::Field {
-            target: self.target.clone(),
-            name: name.to_owned(),
-            known: names(self.all()),
+        found.or_else(|| self.all().find(|item| item.label == name)).ok_or_else(|| {
+            QuestionError::Field {
+                target: self.target.clone(),
+                name: name.to_owned(),
+                known: names(self.all()),
+            }
         })
     }
 
@@ -239,7 +259,8 @@ impl Fields {
     }
 
     fn row(&self, found: &FoundRow) -> Result<Value, QuestionError> {
-        let row = RowRef::parse(&found.row).map_err(|error| QuestionError::Answer(error.to_string()))?;
+        let row =
+            RowRef::parse(&found.row).map_err(|error| QuestionError::Answer(error.to_string()))?;
         let mut shown = Map::new();
         for (item, part) in self.keys.iter().zip(key_parts(&found.key.0)) {
             shown.insert(item.name.clone(), shown_value(item, part));
@@ -263,14 +284,19 @@ fn name_of(field: FieldId) -> String {
 }
 
 fn canonical(item: &Item, value: &str) -> Result<Vec<u8>, QuestionError> {
-    let wrong = |reason: String| QuestionError::Value { name: item.name.clone(), value: value.to_owned(), reason };
+    let wrong = |reason: String| QuestionError::Value {
+        name: item.name.clone(),
+        value: value.to_owned(),
+        reason,
+    };
     let found = rules::canonicalise(item, value).map_err(|reason| wrong(reason.to_string()))?;
     found.map(|value| value.into_owned()).ok_or_else(|| wrong("a value is due".to_owned()))
 }
 
 fn shown_value(item: &Item, value: &[u8]) -> Value {
     if item.data_type == DataType::Geometry {
-        let parsed = geometry::to_geojson(value).ok().and_then(|json| serde_json::from_str(&json).ok());
+        let parsed =
+            geometry::to_geojson(value).ok().and_then(|json| serde_json::from_str(&json).ok());
         return parsed.unwrap_or(Value::Null);
     }
     text(value)

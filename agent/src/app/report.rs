@@ -1,6 +1,9 @@
 //! How everything stands, for people and for programs.
 
-use hutong_schema::{grant::GrantId, ids::{NodeName, ResourceCode}};
+use hutong_schema::{
+    grant::GrantId,
+    ids::{NodeName, ResourceCode},
+};
 use serde::{Deserialize, Serialize};
 
 use super::{Agent, scans::Mounted};
@@ -125,12 +128,17 @@ impl AgentReport {
     ///
     /// # Errors
     /// When the store fails.
-    pub fn of_store(store: &Store, config: &crate::config::Config) -> Result<Self, sinks::SinkError> {
+    pub fn of_store(
+        store: &Store,
+        config: &crate::config::Config,
+    ) -> Result<Self, sinks::SinkError> {
         let mut nodes = Vec::new();
         for node in &config.nodes {
             let mut report = empty(node.name.clone(), "stopped");
             for (stream, record) in store.streams() {
-                let Some(publish) = node.publish.iter().find(|each| each.resource == record.resource) else {
+                let Some(publish) =
+                    node.publish.iter().find(|each| each.resource == record.resource)
+                else {
                     continue;
                 };
                 if record.node != node.name {
@@ -274,7 +282,11 @@ fn word(publication: &Publication, state: &StreamState, connected: bool) -> Stri
     word.to_owned()
 }
 
-fn of_subscription(grant: GrantId, state: &SubscriptionState, connected: bool) -> SubscriptionReport {
+fn of_subscription(
+    grant: GrantId,
+    state: &SubscriptionState,
+    connected: bool,
+) -> SubscriptionReport {
     let (word, reason) = match &state.phase {
         Phase::StandsStill(reason) => ("stands still", Some(reason.clone())),
         Phase::Ended(reason) => ("ended", Some(reason.clone())),

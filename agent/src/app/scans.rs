@@ -122,7 +122,8 @@ impl Scans {
             publication.hinder(Hindrance::Source, why);
             return false;
         };
-        let (source, store, cancel) = (mounted.source.clone(), self.store.clone(), self.cancel.clone());
+        let (source, store, cancel) =
+            (mounted.source.clone(), self.store.clone(), self.cancel.clone());
         let mut scan = tokio::task::spawn_blocking(move || source.scan(&store, &entry, &cancel));
         let mut appended = 0;
         let ended = loop {
@@ -144,7 +145,8 @@ impl Scans {
                 false
             }
             Err(_) => {
-                publication.hinder(Hindrance::Source, "reading was interrupted by a fault of the agent");
+                publication
+                    .hinder(Hindrance::Source, "reading was interrupted by a fault of the agent");
                 false
             }
         }

@@ -1,12 +1,7 @@
 //! The status socket: one request per connection, a JSON line each way. Only the user who runs the
 //! agent may use it.
 
-use std::{
-    os::unix::fs::PermissionsExt,
-    path::Path,
-    sync::Arc,
-    time::Duration,
-};
+use std::{os::unix::fs::PermissionsExt, path::Path, sync::Arc, time::Duration};
 
 use hutong_schema::ids::{NodeName, ResourceCode};
 use serde::{Deserialize, Serialize};
@@ -150,7 +145,9 @@ async fn answer(agent: &Agent, stream: UnixStream) -> std::io::Result<()> {
 
 async fn perform(agent: &Agent, request: Request) -> Response {
     match request {
-        Request::Status => serde_json::to_value(AgentReport::of(agent)).map_err(|error| error.to_string()),
+        Request::Status => {
+            serde_json::to_value(AgentReport::of(agent)).map_err(|error| error.to_string())
+        }
         Request::Confirm { resource } => match agent.confirm(&resource).await {
             Ok(Some(said)) => Ok(said.into()),
             Ok(None) => Err(format!("{resource} is not published by this agent")),
@@ -158,7 +155,8 @@ async fn perform(agent: &Agent, request: Request) -> Response {
         },
         Request::Ask { node, question } => {
             let nodes = agent.nodes();
-            let mut chosen = nodes.iter().filter(|each| node.as_ref().is_none_or(|name| each.name() == name));
+            let mut chosen =
+                nodes.iter().filter(|each| node.as_ref().is_none_or(|name| each.name() == name));
             let Some(session) = chosen.find_map(|each| each.session()) else {
                 return Err(match node {
                     Some(node) => format!("node {node} is not connected; see: hutong-agent status"),

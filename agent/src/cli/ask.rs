@@ -19,7 +19,11 @@ use crate::{
     spool::Store,
 };
 
-pub(super) async fn apply(config: &Config, file: &Path, node: Option<NodeName>) -> anyhow::Result<ExitCode> {
+pub(super) async fn apply(
+    config: &Config,
+    file: &Path,
+    node: Option<NodeName>,
+) -> anyhow::Result<ExitCode> {
     // Mistakes are found here, before anything is sent.
     let read = catalogue::read(file)?;
     for entry in &read.entries {
@@ -31,7 +35,10 @@ pub(super) async fn apply(config: &Config, file: &Path, node: Option<NodeName>) 
     for warning in answer["warnings"].as_array().into_iter().flatten() {
         eprintln!("warning: {}: {}", text(&warning["code"]), text(&warning["text"]));
     }
-    println!("{} entries registered or changed, {} as they were", answer["changed"], answer["unchanged"]);
+    println!(
+        "{} entries registered or changed, {} as they were",
+        answer["changed"], answer["unchanged"]
+    );
     Ok(ExitCode::SUCCESS)
 }
 
@@ -48,8 +55,11 @@ pub(super) async fn list(
         } else {
             println!(
                 "{}  {}  {}  version {}  schema {}",
-                text(&entry["code"]), text(&entry["name"]), text(&entry["provider_name"]),
-                entry["version"], entry["schema_version"]
+                text(&entry["code"]),
+                text(&entry["name"]),
+                text(&entry["provider_name"]),
+                entry["version"],
+                entry["schema_version"]
             );
         }
     }
@@ -66,7 +76,8 @@ pub(super) async fn lookup(config: &Config, args: LookupArgs) -> anyhow::Result<
         (None, None, Some(point)) => By::Near(numbers(&point, "longitude,latitude")?),
         (None, None, None) => By::Key(args.key),
     };
-    let question = Question::Lookup { target: args.target, by, reason: args.reason, limit: args.limit };
+    let question =
+        Question::Lookup { target: args.target, by, reason: args.reason, limit: args.limit };
     let answer = ask(config, args.node, question).await?;
     let rows = answer["rows"].as_array().map_or(&[][..], Vec::as_slice);
     for row in rows {
@@ -99,7 +110,11 @@ async fn ask(config: &Config, node: Option<NodeName>, question: Question) -> any
     }
 }
 
-async fn visit(config: &Config, node: Option<NodeName>, question: &Question) -> anyhow::Result<Value> {
+async fn visit(
+    config: &Config,
+    node: Option<NodeName>,
+    question: &Question,
+) -> anyhow::Result<Value> {
     let mut folders = config
         .nodes
         .iter()
@@ -107,8 +122,12 @@ async fn visit(config: &Config, node: Option<NodeName>, question: &Question) -> 
         .map(|each| NodeFolder::new(config.node_dir(&each.name)));
     let Some(folder) = folders.find(NodeFolder::is_enrolled) else {
         match node {
-            Some(node) => bail!("node {node} is not in the configuration or has no certificate; enrol it first"),
-            None => bail!("no node of this agent has a certificate; enrol one first: hutong-agent enrol"),
+            Some(node) => bail!(
+                "node {node} is not in the configuration or has no certificate; enrol it first"
+            ),
+            None => bail!(
+                "no node of this agent has a certificate; enrol one first: hutong-agent enrol"
+            ),
         }
     };
     let tls = folder.load().context("the node's certificate files")?.into_tls();
@@ -126,16 +145,17 @@ async fn visit(config: &Config, node: Option<NodeName>, question: &Question) -> 
 }
 
 fn pair(text: &str) -> anyhow::Result<(String, String)> {
-    let (name, value) = text.split_once('=').with_context(|| format!("{text:?} is not of the form name=value"))?;
+    let (name, value) =
+        text.split_once('=').with_context(|| format!("{text:?} is not of the form name=value"))?;
     Ok((name.trim().to_owned(), value.to_owned()))
 }
 
 fn numbers<const N: usize>(text: &str, form: &str) -> anyhow::Result<[f64; N]> {
     let parsed: Result<Vec<f64>, _> = text.split(',').map(|part| part.trim().parse()).collect();
     let numbers = parsed.ok().and_then(|numbers| <[f64; N]>::try_from(numbers).ok());
-    numbers.filter(|numbers| numbers.iter().all(|number| number.is_finite())).with_context(|| {
-        format!("{text:?} is not of the form {form} (degrees)")
-    })
+    numbers
+        .filter(|numbers| numbers.iter().all(|number| number.is_finite()))
+        .with_context(|| format!("{text:?} is not of the form {form} (degrees)"))
 }
 
 fn text(value: &Value) -> &str {

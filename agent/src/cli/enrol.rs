@@ -23,7 +23,8 @@ pub(super) async fn enrol(
     let (hub, state, sheet) = match (&args.hub, &args.state) {
         (Some(hub), Some(state)) => (hub.clone(), state.clone(), None),
         (hub, state) => {
-            let config = config().context("give --hub and --state, or a configuration that has them")?;
+            let config =
+                config().context("give --hub and --state, or a configuration that has them")?;
             let hub = hub.clone().unwrap_or_else(|| config.hub_address.clone());
             (hub, state.clone().unwrap_or_else(|| config.state_dir.clone()), config.enrol_sheet)
         }
@@ -31,7 +32,8 @@ pub(super) async fn enrol(
     let tokens = match (&args.token, args.sheet.or(sheet)) {
         (Some(file), _) => vec![token(file)?],
         (None, Some(path)) => {
-            let rows = sheet::load(&path).with_context(|| format!("the sheet {}", path.display()))?;
+            let rows =
+                sheet::load(&path).with_context(|| format!("the sheet {}", path.display()))?;
             rows.into_iter().map(|row| row.token).collect()
         }
         (None, None) => bail!("no join token: give --token FILE or --sheet FILE"),
@@ -71,13 +73,16 @@ pub(super) async fn enrol(
 /// Reads a token from a file or standard input.
 fn token(file: &Path) -> anyhow::Result<JoinToken> {
     if file.to_string_lossy().starts_with("htj1-") {
-        bail!("--token takes a file (or - for standard input), not the token: every user of the machine can read a command line");
+        bail!(
+            "--token takes a file (or - for standard input), not the token: every user of the machine can read a command line"
+        );
     }
     let mut text = String::new();
     if file == Path::new("-") {
         std::io::stdin().read_to_string(&mut text).context("standard input")?;
     } else {
-        text = std::fs::read_to_string(file).with_context(|| format!("the token file {}", file.display()))?;
+        text = std::fs::read_to_string(file)
+            .with_context(|| format!("the token file {}", file.display()))?;
     }
     text.trim().parse().with_context(|| format!("the token in {}", file.display()))
 }

@@ -1,6 +1,10 @@
 //! The command line.
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "the command line talks to a person")]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "the command line talks to a person"
+)]
 
 mod ask;
 mod enrol;
@@ -180,7 +184,9 @@ async fn perform(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Enrol(args) => enrol::enrol(args, config).await,
         Command::Run => Box::pin(run::run(config()?)).await,
         Command::Publish { within } => Box::pin(run::publish(config()?, within)).await,
-        Command::Catalogue(CatalogueCommand::Apply { file, node }) => ask::apply(&config()?, &file, node).await,
+        Command::Catalogue(CatalogueCommand::Apply { file, node }) => {
+            ask::apply(&config()?, &file, node).await
+        }
         Command::Catalogue(CatalogueCommand::List { own, json, node }) => {
             ask::list(&config()?, own, json, node).await
         }
@@ -206,7 +212,11 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 
 fn start_log(json: bool, service: bool) -> anyhow::Result<()> {
     use tracing_subscriber::{EnvFilter, fmt};
-    let default = if service { "info,quinn=warn,quinn_proto=warn" } else { "warn,quinn=error,quinn_proto=error" };
+    let default = if service {
+        "info,quinn=warn,quinn_proto=warn"
+    } else {
+        "warn,quinn=error,quinn_proto=error"
+    };
     let filter = EnvFilter::try_from_default_env().or_else(|_| EnvFilter::try_new(default))?;
     let log = fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let set = if json { log.json().try_init() } else { log.with_target(false).try_init() };

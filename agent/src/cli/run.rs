@@ -9,7 +9,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::show;
 use crate::{
-    app::{Agent, report::{AgentReport, PublicationReport}},
+    app::{
+        Agent,
+        report::{AgentReport, PublicationReport},
+    },
     config::Config,
 };
 
@@ -55,7 +58,10 @@ pub(super) async fn publish(mut config: Config, within: u64) -> anyhow::Result<E
         let settled = all().filter(|each| is_settled(each)).count();
         bar.set_position(settled as u64);
         bar.set_message(format!("{} rows accepted", all().map(|each| each.accepted).sum::<u64>()));
-        if settled == publications || cancel.is_cancelled() || tokio::time::Instant::now() >= deadline {
+        if settled == publications
+            || cancel.is_cancelled()
+            || tokio::time::Instant::now() >= deadline
+        {
             break report;
         }
         tokio::select! {
@@ -67,7 +73,8 @@ pub(super) async fn publish(mut config: Config, within: u64) -> anyhow::Result<E
     cancel.cancel();
     let failed = agent.run_to_end().await;
     show::table(&report);
-    let done = report.nodes.iter().map(|node| node.publications.len()).sum::<usize>() == publications
+    let done = report.nodes.iter().map(|node| node.publications.len()).sum::<usize>()
+        == publications
         && report.nodes.iter().flat_map(|node| &node.publications).all(|each| each.state == "ok");
     if let Some(reason) = failed {
         eprintln!("error: {reason}");

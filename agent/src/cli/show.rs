@@ -22,7 +22,9 @@ pub(super) async fn status(config: &Config, json: bool) -> anyhow::Result<ExitCo
         Ok(answer) => serde_json::from_value(answer.map_err(|error| anyhow!(error))?)?,
         Err(SocketError::NotRunning(_)) => {
             if !config.store_dir().exists() {
-                bail!("the agent is not running and has never run with this configuration; start it: hutong-agent run");
+                bail!(
+                    "the agent is not running and has never run with this configuration; start it: hutong-agent run"
+                );
             }
             let store = Store::open(&config.store_dir(), store_options(config))?;
             AgentReport::of_store(&store, config)?
@@ -40,7 +42,9 @@ pub(super) async fn status(config: &Config, json: bool) -> anyhow::Result<ExitCo
 pub(super) async fn confirm(config: &Config, resource: ResourceCode) -> anyhow::Result<ExitCode> {
     let answer = socket::ask(&config.status_socket, &Request::Confirm { resource }).await;
     let answer = match answer {
-        Err(SocketError::NotRunning(_)) => bail!("the agent is not running; start it, then confirm: hutong-agent run"),
+        Err(SocketError::NotRunning(_)) => {
+            bail!("the agent is not running; start it, then confirm: hutong-agent run")
+        }
         other => other?,
     };
     println!("{}", answer.map_err(|error| anyhow!(error))?.as_str().unwrap_or_default());
@@ -61,12 +65,19 @@ pub(super) fn check(config: &Config) -> anyhow::Result<ExitCode> {
         let folder = hutong_certs::enrol::NodeFolder::new(config.node_dir(&node.name));
         if folder.is_enrolled() {
             match folder.load() {
-                Ok(material) if material.credentials.facts().not_after <= hutong_certs::clock::now() => {
+                Ok(material)
+                    if material.credentials.facts().not_after <= hutong_certs::clock::now() =>
+                {
                     let ended = material.credentials.facts().not_after;
-                    problems.push(format!("node {}: its certificate ended at {ended}: enrol it again", node.name));
+                    problems.push(format!(
+                        "node {}: its certificate ended at {ended}: enrol it again",
+                        node.name
+                    ));
                 }
                 Ok(_) => {}
-                Err(error) => problems.push(format!("node {}: {}", node.name, crate::app::in_full(&error))),
+                Err(error) => {
+                    problems.push(format!("node {}: {}", node.name, crate::app::in_full(&error)))
+                }
             }
         } else if !tokens.contains_key(&node.name) {
             problems.push(format!("node {}: no certificate and no join token for it", node.name));
@@ -75,7 +86,9 @@ pub(super) fn check(config: &Config) -> anyhow::Result<ExitCode> {
         if let Some(path) = &node.catalogue {
             match catalogue::read(path) {
                 Ok(file) => registered = Some(file.entries),
-                Err(error) => problems.push(format!("node {}: {}", node.name, crate::app::in_full(&error))),
+                Err(error) => {
+                    problems.push(format!("node {}: {}", node.name, crate::app::in_full(&error)))
+                }
             }
         }
         for publish in &node.publish {

@@ -82,15 +82,17 @@ pub fn read(path: &Path) -> Result<CatalogueFile, CatalogueFileError> {
     let bytes = std::fs::read(path)
         .map_err(|source| CatalogueFileError::Read { path: path.to_owned(), source })?;
     let hash = *blake3::hash(&bytes).as_bytes();
-    let (entries, mistakes) = match std::str::from_utf8(bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&bytes)) {
-        Ok(text) if path.extension().is_some_and(|suffix| suffix == "toml") => from_toml(text),
-        Ok(text) => from_json_lines(text),
-        Err(error) => {
-            let line = 1 + bytes[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count();
-            let problem = "the file is not UTF-8".to_owned();
-            (Vec::new(), vec![CatalogueMistake { line, code: None, problem }])
-        }
-    };
+    let (entries, mistakes) =
+        match std::str::from_utf8(bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&bytes)) {
+            Ok(text) if path.extension().is_some_and(|suffix| suffix == "toml") => from_toml(text),
+            Ok(text) => from_json_lines(text),
+            Err(error) => {
+                let line =
+                    1 + bytes[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count();
+                let problem = "the file is not UTF-8".to_owned();
+                (Vec::new(), vec![CatalogueMistake { line, code: None, problem }])
+            }
+        };
     if mistakes.is_empty() {
         return Ok(CatalogueFile { entries, hash });
     }
@@ -114,17 +116,27 @@ fn from_toml(text: &str) -> Found {
         #[serde(default)]
         entry: Vec<toml::Spanned<toml::Value>>,
     }
-    let line_at = |at: usize| 1 + text.as_bytes()[..at.min(text.len())].iter().filter(|b| **b == b'\n').count();
+    let line_at = |at: usize| {
+        1 + text.as_bytes()[..at.min(text.len())].iter().filter(|b| **b == b'\n').count()
+    };
     match toml::from_str::<File>(text) {
         Ok(file) => validated(file.entry.into_iter().map(|entry| {
             let line = line_at(entry.span().start);
             let value = entry.into_inner();
             let code = value.get("code").and_then(toml::Value::as_str).map(str::to_owned);
-            (line, value.try_into().map_err(|error: toml::de::Error| (code, error.message().to_owned())))
+            (
+                line,
+                value
+                    .try_into()
+                    .map_err(|error: toml::de::Error| (code, error.message().to_owned())),
+            )
         })),
         Err(error) => {
             let line = line_at(error.span().map_or(0, |span| span.start));
-            (Vec::new(), vec![CatalogueMistake { line, code: None, problem: error.message().to_owned() }])
+            (
+                Vec::new(),
+                vec![CatalogueMistake { line, code: None, problem: error.message().to_owned() }],
+            )
         }
     }
 }
@@ -166,7 +178,10 @@ fn code_in(text: &str) -> Option<String> {
 ///
 /// # Errors
 /// When the hub refuses a page, or the connection breaks.
-pub async fn apply(session: &Session, entries: &[CatalogueEntry]) -> Result<CatalogueApplied, LinkError> {
+pub async fn apply(
+    session: &Session,
+    entries: &[CatalogueEntry],
+) -> Result<CatalogueApplied, LinkError> {
     let mut applied = CatalogueApplied { changed: 0, unchanged: 0, warnings: Vec::new() };
     for page in pages(entries) {
         let entries = Json::of(&page).map_err(|error| LinkError::Protocol(error.to_string()))?;
@@ -206,8 +221,10 @@ pub async fn list_all(session: &Session, own: bool) -> Result<Vec<CatalogueEntry
     let (mut entries, mut after) = (Vec::new(), None);
     loop {
         let page: CataloguePage = session.ask(&CatalogueList { own, after: after.clone() }).await?;
-        let found: Vec<CatalogueEntry> =
-            page.entries.read().map_err(|error| LinkError::Protocol(format!("a catalogue page: {error}")))?;
+        let found: Vec<CatalogueEntry> = page
+            .entries
+            .read()
+            .map_err(|error| LinkError::Protocol(format!("a catalogue page: {error}")))?;
         entries.extend(found);
         if page.next.is_none() {
             return Ok(entries);

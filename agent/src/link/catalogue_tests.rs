@@ -18,7 +18,8 @@ fn entry(code: &str) -> String {
 }
 
 fn sample_format() -> serde_json::Value {
-    serde_json::to_value(hutong_schema::catalogue::Format::Database).unwrap_or_else(|_| "csv".into())
+    serde_json::to_value(hutong_schema::catalogue::Format::Database)
+        .unwrap_or_else(|_| "csv".into())
 }
 
 fn problems(name: &str, text: &str) -> Vec<(usize, Option<String>)> {
@@ -45,7 +46,12 @@ fn all_mistakes_are_named_with_line_and_code() {
     let code = |code: &str| Some(code.to_owned());
     assert_eq!(
         found,
-        [(3, None), (4, code("300001/000002")), (5, code("300001/000003")), (6, code("300001/000001"))]
+        [
+            (3, None),
+            (4, code("300001/000002")),
+            (5, code("300001/000003")),
+            (6, code("300001/000001"))
+        ]
     );
 }
 
@@ -54,10 +60,12 @@ fn toml_entries_are_found_by_line() {
     let value: toml::Value = serde_json::from_str(&entry("300001/000001")).unwrap();
     let table = toml::to_string(&value).unwrap();
     // Sub-tables of an entry are written below its own keys.
-    let as_entry = table.replace("[[items]]", "[[entry.items]]").replace("[sharing]", "[entry.sharing]");
+    let as_entry =
+        table.replace("[[items]]", "[[entry.items]]").replace("[sharing]", "[entry.sharing]");
     let good = format!("[[entry]]\n{as_entry}");
     assert_eq!(problems("c.toml", &good), []);
-    let found = problems("c.toml", &format!("# two\n{good}\n[[entry]]\ncode = \"300001/000009\"\n"));
+    let found =
+        problems("c.toml", &format!("# two\n{good}\n[[entry]]\ncode = \"300001/000009\"\n"));
     assert_eq!(found.len(), 1);
     assert_eq!(found[0].1.as_deref(), Some("300001/000009"));
     assert_eq!(problems("c.toml", "[[entry").len(), 1);
@@ -67,7 +75,8 @@ fn toml_entries_are_found_by_line() {
 fn pages_fit_a_command() {
     let one: CatalogueEntry = serde_json::from_str(&entry("300001/000001")).unwrap();
     let long = CatalogueEntry { summary: "x".repeat(4_000), ..one.clone() };
-    let counts = |entries: &[CatalogueEntry]| pages(entries).iter().map(Vec::len).collect::<Vec<_>>();
+    let counts =
+        |entries: &[CatalogueEntry]| pages(entries).iter().map(Vec::len).collect::<Vec<_>>();
     assert_eq!(counts(&[]), Vec::<usize>::new());
     assert_eq!(counts(&vec![one; 401]), [200, 200, 1]);
     let found = counts(&vec![long; 400]);

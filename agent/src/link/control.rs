@@ -11,8 +11,8 @@ use hutong_schema::{
         v1::{
             Refused,
             control::{
-                DigestAnswer, DigestAsk, DigestFound, Goodbye, GrantsChanged, Heartbeat, HeartbeatReply,
-                Republish, ResourceReport, Standing, Subject,
+                DigestAnswer, DigestAsk, DigestFound, Goodbye, GrantsChanged, Heartbeat,
+                HeartbeatReply, Republish, ResourceReport, Standing, Subject,
             },
         },
     },
@@ -167,7 +167,8 @@ async fn digest(node: &Arc<Node>, ask: &DigestAsk) -> DigestFound {
     let (node, ask) = (Arc::clone(node), ask.clone());
     let found = tokio::task::spawn_blocking(move || match &ask.subject {
         Subject::Published(resource) => {
-            let Some(publication) = node.publications().iter().find(|each| each.resource == *resource)
+            let Some(publication) =
+                node.publications().iter().find(|each| each.resource == *resource)
             else {
                 return Ok(DigestFound::Unknown);
             };
@@ -192,7 +193,8 @@ async fn digest(node: &Arc<Node>, ask: &DigestAsk) -> DigestFound {
 }
 
 async fn republish(node: &Arc<Node>, wish: &Republish) {
-    let Some(publication) = node.publications().iter().find(|each| each.resource == wish.resource) else {
+    let Some(publication) = node.publications().iter().find(|each| each.resource == wish.resource)
+    else {
         tracing::warn!(node = %node.name(), resource = %wish.resource,
             "the hub asks for rows of a resource that is not published here");
         return;

@@ -6,7 +6,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use hutong_certs::{clock, stream::{FrameReader, FrameWriter, StreamError}};
+use hutong_certs::{
+    clock,
+    stream::{FrameReader, FrameWriter, StreamError},
+};
 use hutong_schema::{
     digest::Digest,
     limits::{CONTROL_FRAME_BYTES_MAX, FRAME_BYTES_MAX},
@@ -15,15 +18,18 @@ use hutong_schema::{
         v1::{
             Refused,
             subscribe::{
-                CheckpointMark, CheckpointReport, Credit, Cursor, DeliveryMode, Repair, SnapshotChunk,
-                SnapshotEnd, SubscribeOpen, SubscribeReady, TailBatch, Withdrawn,
+                CheckpointMark, CheckpointReport, Credit, Cursor, DeliveryMode, Repair,
+                SnapshotChunk, SnapshotEnd, SubscribeOpen, SubscribeReady, TailBatch, Withdrawn,
             },
         },
     },
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{LinkError, Session, session, subscription::{Phase, Subscription}};
+use super::{
+    LinkError, Session, session,
+    subscription::{Phase, Subscription},
+};
 use crate::{
     sinks::{Begin, Dirty, Disposal, LineFormat, Sink, SinkError},
     spool::Store,
@@ -77,9 +83,10 @@ pub(super) enum DeliverFailure {
 
 impl From<LinkError> for DeliverFailure {
     fn from(error: LinkError) -> Self {
-        match error {
-            LinkError::Refused(refused) => Self::Refused(refused),
-            other => Self::Link(other),
+        if let LinkError::Refused(refused) = error {
+            Self::Refused(refused)
+        } else {
+            Self::Link(error)
         }
     }
 }
@@ -102,9 +109,17 @@ impl Delivering<'_> {
         let sink = self.open_sink().await?;
         let (mut reader, mut writer) = self.session.open().await?;
         let (cursor, resume) = sink.record().position();
-        let open = SubscribeOpen { grant: self.subscription.key.grant, cursor, resume, credit_bytes: WINDOW };
+        let open = SubscribeOpen {
+            grant: self.subscription.key.grant,
+            cursor,
+            resume,
+            credit_bytes: WINDOW,
+        };
         writer.send(&open).await.map_err(|error| self.session.broken(error))?;
-        let content = reader.due(CONTROL_FRAME_BYTES_MAX).await.map_err(|error| self.session.broken(error))?;
+        let content = reader
+            .due(CONTROL_FRAME_BYTES_MAX)
+            .await
+            .map_err(|error| self.session.broken(error))?;
         let ready: SubscribeReady = session::answer(&content)?;
         let mut delivery = Delivery {
             of: self,
@@ -136,7 +151,8 @@ impl Delivering<'_> {
     }
 
     async fn open_sink(&self) -> Result<Sink, SinkError> {
-        Sink::open(self.store.clone(), self.subscription.key.clone(), self.folder, self.format).await
+        Sink::open(self.store.clone(), self.subscription.key.clone(), self.folder, self.format)
+            .await
     }
 
     async fn dispose(&self, sink: Sink, reason: &str) -> Result<(), SinkError> {
@@ -176,7 +192,9 @@ impl Delivery<'_> {
             Begin::Fresh => {
                 let because = match &ready.mode {
                     DeliveryMode::Snapshot { because: Some(because), .. } => because.as_str(),
-                    DeliveryMode::Snapshot { .. } | DeliveryMode::Resume { .. } | DeliveryMode::Tail => "it is new",
+                    DeliveryMode::Snapshot { .. }
+                    | DeliveryMode::Resume { .. }
+                    | DeliveryMode::Tail => "it is new",
                 };
                 tracing::info!(%grant, because, "a snapshot begins");
                 self.of.subscription.set(Phase::Snapshot);
@@ -191,7 +209,10 @@ impl Delivery<'_> {
     }
 
     /// Receives; returns the reason when the grant ended.
-    async fn receive(&mut self, reader: &mut FrameReader) -> Result<Option<String>, DeliverFailure> {
+    async fn receive(
+        &mut self,
+        reader: &mut FrameReader,
+    ) -> Result<Option<String>, DeliverFailure> {
         loop {
             let due = self.due.map(tokio::time::Instant::from_std);
             let content = tokio::select! {
@@ -220,7 +241,9 @@ impl Delivery<'_> {
                 Ok(Some(content)) => content,
                 Ok(None) => {
                     self.commit_quietly().await;
-                    return Err(LinkError::Goodbye("it finished the subscription".to_owned()).into());
+                    return Err(
+                        LinkError::Goodbye("it finished the subscription".to_owned()).into()
+                    );
                 }
                 Err(error) => {
                     // What was taken is worth keeping although the credit can no longer be told.
@@ -277,7 +300,9 @@ impl Delivery<'_> {
                     self.mark = Some(mark.cursor);
                     // Many resources feed one library: its checkpoints come faster than a large
                     // image can be read, so some are passed over, but never all.
-                    if self.told.is_some() || self.digest_done.elapsed() >= self.digest_took * DIGEST_SHARE {
+                    if self.told.is_some()
+                        || self.digest_done.elapsed() >= self.digest_took * DIGEST_SHARE
+                    {
                         self.report().await?;
                     }
                 }
@@ -290,7 +315,8 @@ impl Delivery<'_> {
                 return Err(DeliverFailure::Refused(frame::expect(content).map_err(damaged)?));
             }
             other => {
-                let what = format!("a message of kind {other:#04x} has no place on a subscribe stream");
+                let what =
+                    format!("a message of kind {other:#04x} has no place on a subscribe stream");
                 return Err(LinkError::Protocol(what).into());
             }
         }
@@ -354,7 +380,10 @@ impl Delivery<'_> {
         self.send(&CheckpointReport { cursor, digest }).await
     }
 
-    async fn send<M: Message + serde::Serialize>(&mut self, message: &M) -> Result<(), DeliverFailure> {
+    async fn send<M: Message + serde::Serialize>(
+        &mut self,
+        message: &M,
+    ) -> Result<(), DeliverFailure> {
         match self.writer.send(message).await {
             Ok(()) => Ok(()),
             // The hub has ended the stream; what it sent before says why.

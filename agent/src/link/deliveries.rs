@@ -1,10 +1,6 @@
 //! Receiving over one session: which grants there are, and a stream for each.
 
-use std::{
-    collections::HashSet,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use hutong_schema::{
     grant::{GrantId, GrantView},
@@ -41,7 +37,12 @@ struct Deliveries {
 }
 
 /// Serves the subscriptions until the session ends.
-pub(super) async fn serve(node: Arc<Node>, session: Session, scope: CancellationToken, tasks: TaskTracker) {
+pub(super) async fn serve(
+    node: Arc<Node>,
+    session: Session,
+    scope: CancellationToken,
+    tasks: TaskTracker,
+) {
     let deliveries = Arc::new(Deliveries {
         node,
         session,
@@ -82,8 +83,10 @@ impl Deliveries {
     /// no longer listed are asked for as well: the hub's answer says what became of them.
     async fn wanted(&self) -> Result<Vec<(GrantId, SubscriptionOptions)>, LinkError> {
         let page: GrantPage = self.session.ask(&GrantList {}).await?;
-        let views: Vec<GrantView> =
-            page.grants.read().map_err(|error| LinkError::Protocol(format!("the list of grants: {error}")))?;
+        let views: Vec<GrantView> = page
+            .grants
+            .read()
+            .map_err(|error| LinkError::Protocol(format!("the list of grants: {error}")))?;
         let listed = views.iter().filter(|view| view.grant.modes.deliver).map(|view| view.grant.id);
         let held: Vec<GrantId> = self
             .node
@@ -100,7 +103,9 @@ impl Deliveries {
             match each.grant {
                 Some(grant) => wanted.push((grant, each.clone())),
                 None => wanted.extend(
-                    all.iter().filter(|grant| !single.contains(grant)).map(|grant| (*grant, each.clone())),
+                    all.iter()
+                        .filter(|grant| !single.contains(grant))
+                        .map(|grant| (*grant, each.clone())),
                 ),
             }
         }
@@ -146,9 +151,15 @@ impl Deliveries {
                 DeliverFailure::Sink(SinkError::Store(error @ StoreError::Closed)) => {
                     return self.node.fatal(error);
                 }
-                DeliverFailure::Refused(refused) if refused.reason() == Some(RefusalCode::NotGranted) => {
+                DeliverFailure::Refused(refused)
+                    if refused.reason() == Some(RefusalCode::NotGranted) =>
+                {
                     let held = subscription.state().cursor.is_some();
-                    let disposed = if held { delivering.withdrawn_while_away(&refused.detail).await } else { Ok(()) };
+                    let disposed = if held {
+                        delivering.withdrawn_while_away(&refused.detail).await
+                    } else {
+                        Ok(())
+                    };
                     match disposed {
                         Ok(()) if held => return,
                         Ok(()) => return subscription.set(Phase::StandsStill(refused.to_string())),
@@ -159,7 +170,8 @@ impl Deliveries {
                     if let Some(ms) = refused.retry_after_ms {
                         wait = Duration::from_millis(ms.into());
                     }
-                    if !matches!(refused.reason(), Some(RefusalCode::NotReady | RefusalCode::Busy)) {
+                    if !matches!(refused.reason(), Some(RefusalCode::NotReady | RefusalCode::Busy))
+                    {
                         tracing::error!(%grant, %refused, "the subscription stands still");
                         subscription.set(Phase::StandsStill(refused.to_string()));
                     }

@@ -89,15 +89,22 @@ impl Dialler {
     ///
     /// # Errors
     /// When the hub is not reached, is not the one that the token names, or refuses.
-    pub async fn enrol(&self, token: &JoinToken, folder: &NodeFolder) -> Result<NodeMaterial, EnrolFailure> {
+    pub async fn enrol(
+        &self,
+        token: &JoinToken,
+        folder: &NodeFolder,
+    ) -> Result<NodeMaterial, EnrolFailure> {
         let address = self.resolve().await?;
         let transport = Arc::clone(&self.transport);
         let connection =
-            enrol::connect(&self.endpoint, address, token.authority.clone(), transport, DIAL_WITHIN)
+            enrol::connect(&self.endpoint, address, token.authority, transport, DIAL_WITHIN)
                 .await
-                .map_err(|error| match error {
-                    EnrolError::Timeout(_) => EnrolFailure::Link(self.silent()),
-                    other => EnrolFailure::Enrol(other),
+                .map_err(|error| {
+                    if matches!(error, EnrolError::Timeout(_)) {
+                        self.silent().into()
+                    } else {
+                        EnrolFailure::from(error)
+                    }
                 })?;
         let enrolled = enrol::enrol(&connection, token, folder, SOFTWARE, ENROL_WITHIN).await;
         connection.close(VarInt::from_u32(0), b"done");

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hutong_certs::{
     stream::StreamError,
-    tls::{By, HandshakeFailure, TlsError},
+    tls::{HandshakeFailure, TlsError},
 };
 use hutong_schema::wire::v1::{RefusalCode, Refused};
 
@@ -68,7 +68,9 @@ impl LinkError {
             ),
             Self::Ended(failure) => by_handshake(failure),
             Self::Refused(refused) => by_refusal(refused),
-            Self::Dial(_) | Self::Tls(_) => Some("this is a fault of the software or its build: report it"),
+            Self::Dial(_) | Self::Tls(_) => {
+                Some("this is a fault of the software or its build: report it")
+            }
             Self::Protocol(_) => Some("update the older side; if both are current, report it"),
             Self::Goodbye(_) | Self::Stream(_) | Self::Cancelled => None,
         }
@@ -82,7 +84,11 @@ impl LinkError {
                 refused.reason(),
                 Some(RefusalCode::NotReady | RefusalCode::Busy | RefusalCode::TooMany)
             ),
-            Self::Resolve { .. } | Self::Socket(_) | Self::Dial(_) | Self::Tls(_) | Self::Protocol(_) => true,
+            Self::Resolve { .. }
+            | Self::Socket(_)
+            | Self::Dial(_)
+            | Self::Tls(_)
+            | Self::Protocol(_) => true,
             Self::Silent { .. } | Self::Goodbye(_) | Self::Stream(_) | Self::Cancelled => false,
         }
     }
@@ -96,45 +102,58 @@ fn by_handshake(failure: &HandshakeFailure) -> Option<&'static str> {
         Some("HT-2003" | "HT-2004" | "HT-2009") => Some(
             "one side belongs to another exchange or was set up anew: check [hub] address, then enrol again with a token of this hub",
         ),
-        Some("HT-2005") => Some("the operator revoked this certificate: ask why, then enrol with a new token"),
+        Some("HT-2005") => {
+            Some("the operator revoked this certificate: ask why, then enrol with a new token")
+        }
         Some(_) => Some("enrol the node again with a new token of this hub"),
-        None if failure.by == By::Network => None,
         None => None,
     }
 }
 
+/// Refusals that a person can do something about; the others mend themselves or say enough.
+const ADVICE: [(RefusalCode, &str); 9] = [
+    (RefusalCode::Version, "update the older of the two programs"),
+    (RefusalCode::Identity, "ask the hub's operator for a join token and enrol the node again"),
+    (RefusalCode::UnknownNode, "ask the hub's operator for a join token and enrol the node again"),
+    (
+        RefusalCode::Elsewhere,
+        "another machine runs with a copy of this node's identity: stop one of them, or enrol it under a name of its own",
+    ),
+    (RefusalCode::NotRegistered, "register the resource with: hutong-agent catalogue apply FILE"),
+    (
+        RefusalCode::NotYours,
+        "the resource belongs to another department: correct the configuration",
+    ),
+    (RefusalCode::Leased, "another node publishes this resource: remove it from one of the two"),
+    (RefusalCode::Catalogue, "correct the entries named and apply them again"),
+    (RefusalCode::NotGranted, "apply for a grant at the hub's operator"),
+];
+
 fn by_refusal(refused: &Refused) -> Option<&'static str> {
-    match refused.reason()? {
-        RefusalCode::Version => Some("update the older of the two programs"),
-        RefusalCode::Identity | RefusalCode::UnknownNode => {
-            Some("ask the hub's operator for a join token and enrol the node again")
-        }
-        RefusalCode::Elsewhere => Some(
-            "another machine runs with a copy of this node's identity: stop one of them, or enrol it under a name of its own",
-        ),
-        RefusalCode::NotRegistered => Some("register the resource with: hutong-agent catalogue apply FILE"),
-        RefusalCode::NotYours => Some("the resource belongs to another department: correct the configuration"),
-        RefusalCode::Leased => Some("another node publishes this resource: remove it from one of the two"),
-        RefusalCode::Catalogue => Some("correct the entries named and apply them again"),
-        RefusalCode::NotGranted => Some("apply for a grant at the hub's operator"),
-        _ => None,
-    }
+    let reason = refused.reason()?;
+    ADVICE.iter().find(|(code, _)| *code == reason).map(|(_, advice)| *advice)
 }
 
 #[cfg(test)]
 mod tests {
+    use hutong_certs::tls::By;
+
     use super::*;
 
     #[test]
     fn a_blocked_port_a_bad_certificate_and_a_refusal_give_different_advice() {
-        let silent = LinkError::Silent { address: "hub.example:7443".into(), within: Duration::from_secs(10) };
+        let silent = LinkError::Silent {
+            address: "hub.example:7443".into(),
+            within: Duration::from_secs(10),
+        };
         let expired = LinkError::Ended(HandshakeFailure {
             by: By::Peer,
             code: Some("HT-2001".into()),
             text: "the other side refuses us: HT-2001".into(),
         });
         let unknown = LinkError::Refused(Refused::new(RefusalCode::UnknownNode, "node n1"));
-        let advice: Vec<_> = [&silent, &expired, &unknown].map(|error| error.advice().unwrap()).into();
+        let advice: Vec<_> =
+            [&silent, &expired, &unknown].map(|error| error.advice().unwrap()).into();
         assert!(advice[0].contains("UDP"));
         assert!(advice[1].contains("clocks"));
         assert!(advice[2].contains("join token"));

@@ -21,7 +21,8 @@ use tokio::sync::{Notify, Semaphore, SemaphorePermit, mpsc, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    Backoff, Dialler, LinkError, Publication, Session, Subscription, control, deliveries, publications,
+    Backoff, Dialler, LinkError, Publication, Session, Subscription, control, deliveries,
+    publications,
 };
 use crate::{
     quarantine::Quarantine,
@@ -143,7 +144,14 @@ impl Process {
         scans: mpsc::Sender<ScanWish>,
         fatal: Fatal,
     ) -> Self {
-        Self { dialler, store, quarantine, scans, fatal, digests: Arc::new(Semaphore::new(DIGESTS_AT_ONCE)) }
+        Self {
+            dialler,
+            store,
+            quarantine,
+            scans,
+            fatal,
+            digests: Arc::new(Semaphore::new(DIGESTS_AT_ONCE)),
+        }
     }
 }
 
@@ -172,7 +180,11 @@ impl Node {
     ///
     /// # Errors
     /// When the store cannot tell what the node's subscriptions hold.
-    pub fn new(options: NodeOptions, tls: AgentTls, process: Process) -> Result<Arc<Self>, SinkError> {
+    pub fn new(
+        options: NodeOptions,
+        tls: AgentTls,
+        process: Process,
+    ) -> Result<Arc<Self>, SinkError> {
         let publication = |(stream, resource): &(StreamId, ResourceCode)| {
             Arc::new(Publication::new(*stream, resource.clone()))
         };
@@ -265,7 +277,8 @@ impl Node {
 
     /// One connection, from dial to end.
     async fn visit(self: &Arc<Self>, cancel: &CancellationToken) -> LinkError {
-        let connecting = Session::connect(&self.process.dialler, &self.tls, self.store().instance());
+        let connecting =
+            Session::connect(&self.process.dialler, &self.tls, self.store().instance());
         let connected = tokio::select! {
             connected = connecting => connected,
             () = cancel.cancelled() => return LinkError::Cancelled,
@@ -279,9 +292,19 @@ impl Node {
         self.set_state(LinkState::Connected { since: hutong_certs::clock::now(), hub });
         self.session.send_replace(Some(session.clone()));
         let (scope, tasks) = (cancel.child_token(), TaskTracker::new());
-        tasks.spawn(publications::serve(Arc::clone(self), session.clone(), scope.clone(), tasks.clone()));
+        tasks.spawn(publications::serve(
+            Arc::clone(self),
+            session.clone(),
+            scope.clone(),
+            tasks.clone(),
+        ));
         if !self.options.subscriptions.is_empty() {
-            tasks.spawn(deliveries::serve(Arc::clone(self), session.clone(), scope.clone(), tasks.clone()));
+            tasks.spawn(deliveries::serve(
+                Arc::clone(self),
+                session.clone(),
+                scope.clone(),
+                tasks.clone(),
+            ));
         }
         let ended = control::attend(self, &session, &mut control, cancel).await;
         self.session.send_replace(None);
@@ -357,7 +380,9 @@ impl Node {
     pub(super) fn subscription(&self, grant: GrantId) -> Arc<Subscription> {
         let key = SubscriptionKey { node: self.name().clone(), grant };
         let mut subscriptions = self.subscriptions.lock();
-        Arc::clone(subscriptions.entry(grant).or_insert_with(|| Arc::new(Subscription::new(key, None))))
+        Arc::clone(
+            subscriptions.entry(grant).or_insert_with(|| Arc::new(Subscription::new(key, None))),
+        )
     }
 
     pub(super) fn fatal(&self, error: &StoreError) {
@@ -378,7 +403,9 @@ impl Node {
         (before - skew_ms).abs() > 1_000
     }
 
-    pub(super) async fn digest_turn(&self) -> Result<SemaphorePermit<'_>, tokio::sync::AcquireError> {
+    pub(super) async fn digest_turn(
+        &self,
+    ) -> Result<SemaphorePermit<'_>, tokio::sync::AcquireError> {
         self.process.digests.acquire().await
     }
 
@@ -405,7 +432,9 @@ impl Node {
         match (news, error.needs_person()) {
             (true, true) => tracing::error!(%node, reason, next, "no connection to the hub"),
             (true, false) => tracing::warn!(%node, reason, next, "no connection to the hub"),
-            (false, _) => tracing::debug!(%node, reason, failures, "still no connection to the hub"),
+            (false, _) => {
+                tracing::debug!(%node, reason, failures, "still no connection to the hub")
+            }
         }
         *held = LinkState::Away { since, reason, advice, failures };
     }

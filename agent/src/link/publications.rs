@@ -1,10 +1,7 @@
 //! Publishing over one session: the catalogue first, then the publications that have work, a few
 //! streams at once.
 
-use std::{
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use hutong_schema::{
     catalogue::CatalogueEntry,
@@ -30,7 +27,12 @@ const STREAMS: usize = 16;
 const SOON: Duration = Duration::from_secs(1);
 
 /// Serves the publications until the session ends.
-pub(super) async fn serve(node: Arc<Node>, session: Session, scope: CancellationToken, tasks: TaskTracker) {
+pub(super) async fn serve(
+    node: Arc<Node>,
+    session: Session,
+    scope: CancellationToken,
+    tasks: TaskTracker,
+) {
     if node.publications().is_empty() && node.options.catalogue.is_none() {
         return;
     }
@@ -170,7 +172,9 @@ async fn note_compared(node: &Node, session: &Session) -> Result<(), StoreError>
         return Ok(());
     }
     let incarnation = session.welcome().incarnation.to_be_bytes();
-    if node.store().get(Area::Nodes, incarnation_key(node).as_bytes())?.as_deref() == Some(&incarnation) {
+    if node.store().get(Area::Nodes, incarnation_key(node).as_bytes())?.as_deref()
+        == Some(&incarnation)
+    {
         return Ok(());
     }
     let mut writes = WriteBatch::new();
@@ -209,7 +213,8 @@ fn stand_still(publication: &Publication, failure: &PublishFailure, reason: Stri
         Some(advice) => format!("{reason}; {advice}"),
         None => reason,
     };
-    let news = !publication.troubles().iter().any(|(by, why)| *by == Hindrance::Hub && *why == text);
+    let news =
+        !publication.troubles().iter().any(|(by, why)| *by == Hindrance::Hub && *why == text);
     if news {
         tracing::error!(resource = %publication.resource, reason = text, "the publication stands still");
     }
@@ -243,7 +248,11 @@ async fn map_again(
     tracing::warn!(%resource, ?before, now = publication.entry().map(|entry| entry.schema_version),
         "the schema changed; the source is mapped again");
     if let Err(error) = node.store().drop_pending(publication.stream).await {
-        stand_still(publication, &PublishFailure::Store(error), "the outbox could not be cut".to_owned());
+        stand_still(
+            publication,
+            &PublishFailure::Store(error),
+            "the outbox could not be cut".to_owned(),
+        );
         return Some(super::publish_end::STAND_STILL);
     }
     node.want_scan(publication);
@@ -297,20 +306,26 @@ enum CatalogueTrouble {
     Interrupted,
 }
 
-async fn apply_file(node: &Arc<Node>, session: &Session, path: std::path::PathBuf) -> Result<(), CatalogueTrouble> {
+async fn apply_file(
+    node: &Arc<Node>,
+    session: &Session,
+    path: std::path::PathBuf,
+) -> Result<(), CatalogueTrouble> {
     let shown = path.display().to_string();
     let read = tokio::task::spawn_blocking(move || catalogue::read(&path)).await;
     let file = read.map_err(|_| CatalogueTrouble::Interrupted)??;
     let key = format!("catalogue/{}", node.name());
     // Another exchange, or a log that began anew, may not have what was applied.
     let welcome = session.welcome();
-    let mark = [&file.hash[..], &welcome.incarnation.to_be_bytes(), welcome.exchange.as_bytes()].concat();
+    let mark =
+        [&file.hash[..], &welcome.incarnation.to_be_bytes(), welcome.exchange.as_bytes()].concat();
     if node.store().get(Area::Nodes, key.as_bytes())?.as_deref() != Some(&mark) {
         let applied = loop {
             match catalogue::apply(session, &file.entries).await {
                 Ok(applied) => break applied,
                 Err(LinkError::Refused(refused)) if passes_by_itself(&refused) => {
-                    let wait = refused.retry_after_ms.map_or(SOON, |ms| Duration::from_millis(ms.into()));
+                    let wait =
+                        refused.retry_after_ms.map_or(SOON, |ms| Duration::from_millis(ms.into()));
                     tokio::time::sleep(wait).await;
                 }
                 Err(LinkError::Refused(refused)) => return Err(CatalogueTrouble::Refused(refused)),
@@ -333,21 +348,30 @@ async fn apply_file(node: &Arc<Node>, session: &Session, path: std::path::PathBu
 }
 
 fn passes_by_itself(refused: &Refused) -> bool {
-    matches!(refused.reason(), Some(RefusalCode::NotReady | RefusalCode::Busy | RefusalCode::TooMany))
+    matches!(
+        refused.reason(),
+        Some(RefusalCode::NotReady | RefusalCode::Busy | RefusalCode::TooMany)
+    )
 }
 
 /// Gives the publications their entries and keeps them for a start without the hub. `newer` replaces
 /// what is known.
-async fn take_entries(node: &Node, entries: Vec<CatalogueEntry>, newer: bool) -> Result<(), StoreError> {
+async fn take_entries(
+    node: &Node,
+    entries: Vec<CatalogueEntry>,
+    newer: bool,
+) -> Result<(), StoreError> {
     let mut writes = WriteBatch::new();
     for entry in entries {
-        let Some(publication) = node.publications().iter().find(|each| each.resource == entry.code) else {
+        let Some(publication) = node.publications().iter().find(|each| each.resource == entry.code)
+        else {
             continue;
         };
         if publication.entry().is_some() && !newer {
             continue;
         }
-        let stored = serde_json::to_vec(&entry).map_err(|_| StoreError::Record("a catalogue entry"))?;
+        let stored =
+            serde_json::to_vec(&entry).map_err(|_| StoreError::Record("a catalogue entry"))?;
         if publication.set_entry(entry) {
             writes.put(Area::Nodes, entry_key(publication).as_bytes(), stored);
             node.want_scan(publication);

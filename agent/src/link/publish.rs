@@ -51,7 +51,10 @@ impl Publishing<'_> {
             schema_version: entry.schema_version,
         };
         writer.send(&open).await.map_err(|error| self.session.broken(error))?;
-        let content = reader.due(CONTROL_FRAME_BYTES_MAX).await.map_err(|error| self.session.broken(error))?;
+        let content = reader
+            .due(CONTROL_FRAME_BYTES_MAX)
+            .await
+            .map_err(|error| self.session.broken(error))?;
         let ready: PublishReady = session::answer(&content)?;
         let after = self.settle(&ready).await?;
         self.publication.set_unverified(false);
@@ -115,11 +118,16 @@ impl Publishing<'_> {
         self.acknowledge(ack, &entry).await.map(|_| ())
     }
 
-    async fn acknowledge(&self, ack: Ack, entry: &Arc<CatalogueEntry>) -> Result<AckOutcome, PublishFailure> {
+    async fn acknowledge(
+        &self,
+        ack: Ack,
+        entry: &Arc<CatalogueEntry>,
+    ) -> Result<AckOutcome, PublishFailure> {
         let (store, quarantine) = (self.store.clone(), self.quarantine.clone());
         let (stream, entry) = (self.publication.stream, Arc::clone(entry));
         let take = move || store.acknowledge(stream, &ack, &entry, &quarantine);
-        let taken = tokio::task::spawn_blocking(take).await.map_err(|_| PublishFailure::Interrupted)?;
+        let taken =
+            tokio::task::spawn_blocking(take).await.map_err(|_| PublishFailure::Interrupted)?;
         taken.map_err(|error| match error {
             AckError::Forked(seq) => PublishFailure::Forked(seq),
             AckError::Quarantine(error) => PublishFailure::Quarantine(error),
@@ -150,7 +158,8 @@ impl Publishing<'_> {
                 if self.cancel.is_cancelled() {
                     return Ok(());
                 }
-                let message = Batch { header: batch.header, chain: batch.chain, payload: &batch.payload };
+                let message =
+                    Batch { header: batch.header, chain: batch.chain, payload: &batch.payload };
                 writer.send(&message).await.map_err(|error| self.session.broken(error))?;
                 sent = batch.header.seq;
                 flow.sent(sent, bytes);
@@ -264,4 +273,3 @@ async fn blocking<T: Send + 'static>(
 ) -> Result<T, PublishFailure> {
     Ok(tokio::task::spawn_blocking(work).await.map_err(|_| PublishFailure::Interrupted)??)
 }
-

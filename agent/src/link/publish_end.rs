@@ -42,18 +42,25 @@ pub(super) enum PublishFailure {
 
 impl From<LinkError> for PublishFailure {
     fn from(error: LinkError) -> Self {
-        match error {
-            LinkError::Refused(refused) => Self::Refused(refused),
-            other => Self::Link(other),
+        if let LinkError::Refused(refused) = error {
+            Self::Refused(refused)
+        } else {
+            Self::Link(error)
         }
     }
 }
 
 fn of(divergence: Divergence) -> &'static str {
     match divergence {
-        Divergence::HubIsAhead => "it has batches that this outbox never had (this state was restored from a copy)",
-        Divergence::HubIsBehind => "it lost batches that were settled (it was restored from a copy)",
-        Divergence::Forked => "the same number stands for other content (one of two copies of this machine sent it)",
+        Divergence::HubIsAhead => {
+            "it has batches that this outbox never had (this state was restored from a copy)"
+        }
+        Divergence::HubIsBehind => {
+            "it lost batches that were settled (it was restored from a copy)"
+        }
+        Divergence::Forked => {
+            "the same number stands for other content (one of two copies of this machine sent it)"
+        }
     }
 }
 
@@ -85,8 +92,13 @@ const GAPS_MAX: u32 = 3;
 
 /// Decides. `may_recover` tells whether a new epoch may be opened without a person, and is asked only
 /// when it is needed; `gaps` counts the gaps in a row, this one included.
-pub(super) fn next(failure: &PublishFailure, may_recover: impl FnOnce() -> bool, gaps: u32) -> Next {
-    let new_epoch = |allowed: bool| if allowed { Next::NewEpoch } else { Next::StandStill(STAND_STILL) };
+pub(super) fn next(
+    failure: &PublishFailure,
+    may_recover: impl FnOnce() -> bool,
+    gaps: u32,
+) -> Next {
+    let new_epoch =
+        |allowed: bool| if allowed { Next::NewEpoch } else { Next::StandStill(STAND_STILL) };
     match failure {
         PublishFailure::Link(_) => Next::Reconnect,
         PublishFailure::Diverged(_) | PublishFailure::Forked(_) => new_epoch(may_recover()),
@@ -102,7 +114,9 @@ pub(super) fn next(failure: &PublishFailure, may_recover: impl FnOnce() -> bool,
                     Next::Again(wait.unwrap_or(SOON))
                 }
                 Some(RefusalCode::Gap) if gaps < GAPS_MAX => Next::Again(wait.unwrap_or_default()),
-                Some(RefusalCode::Forked | RefusalCode::Fenced | RefusalCode::Chain) => new_epoch(may_recover()),
+                Some(RefusalCode::Forked | RefusalCode::Fenced | RefusalCode::Chain) => {
+                    new_epoch(may_recover())
+                }
                 Some(RefusalCode::SchemaChanged) => Next::MapAgain,
                 Some(_) | None => Next::StandStill(wait.unwrap_or(STAND_STILL)),
             }
@@ -128,7 +142,9 @@ mod tests {
 
     #[test]
     fn a_fork_is_mended_once_and_then_waits_for_a_person() {
-        for failure in [refused(RefusalCode::Forked), refused(RefusalCode::Fenced), PublishFailure::Forked(3)] {
+        for failure in
+            [refused(RefusalCode::Forked), refused(RefusalCode::Fenced), PublishFailure::Forked(3)]
+        {
             assert_eq!(next(&failure, || true, 0), Next::NewEpoch);
             assert_eq!(next(&failure, || false, 0), Next::StandStill(STAND_STILL));
         }
@@ -144,6 +160,9 @@ mod tests {
     #[test]
     fn a_gap_that_comes_back_stands_still() {
         assert_eq!(next(&refused(RefusalCode::Gap), || true, 1), Next::Again(Duration::ZERO));
-        assert_eq!(next(&refused(RefusalCode::Gap), || true, GAPS_MAX), Next::StandStill(STAND_STILL));
+        assert_eq!(
+            next(&refused(RefusalCode::Gap), || true, GAPS_MAX),
+            Next::StandStill(STAND_STILL)
+        );
     }
 }

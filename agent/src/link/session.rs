@@ -109,7 +109,9 @@ impl Session {
         match tokio::time::timeout(ANSWER_WITHIN, exchange).await {
             Ok(Err(LinkError::Stream(error))) => Err(self.broken(error)),
             Ok(answered) => answered,
-            Err(_) => Err(LinkError::Protocol(format!("no answer within {} s", ANSWER_WITHIN.as_secs()))),
+            Err(_) => {
+                Err(LinkError::Protocol(format!("no answer within {} s", ANSWER_WITHIN.as_secs())))
+            }
         }
     }
 
@@ -176,7 +178,8 @@ async fn greet(
     connection: &Connection,
     instance: [u8; 16],
 ) -> Result<(Welcome, ControlStream), LinkError> {
-    let (send, receive) = connection.open_bi().await.map_err(|error| tls::explain(&error, clock::now()))?;
+    let (send, receive) =
+        connection.open_bi().await.map_err(|error| tls::explain(&error, clock::now()))?;
     let (mut reader, mut writer) = (FrameReader::new(receive), FrameWriter::new(send));
     let hello = Hello {
         min: Version::MIN.number(),
@@ -189,7 +192,10 @@ async fn greet(
     let content = reader.due(CONTROL_FRAME_BYTES_MAX).await?;
     let welcome: Welcome = answer(&content)?;
     if Version::from_number(welcome.version).is_none() {
-        return Err(LinkError::Protocol(format!("it chose version {}, which this agent does not speak", welcome.version)));
+        return Err(LinkError::Protocol(format!(
+            "it chose version {}, which this agent does not speak",
+            welcome.version
+        )));
     }
     Ok((welcome, ControlStream { reader, writer }))
 }

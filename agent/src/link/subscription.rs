@@ -55,7 +55,8 @@ pub struct SubscriptionState {
 impl Subscription {
     /// As the store knows it.
     pub fn new(key: SubscriptionKey, record: Option<&Record>) -> Self {
-        let live = Live { phase: Phase::Waiting, cursor: None, consistent: false, changes: 0, rows: None };
+        let live =
+            Live { phase: Phase::Waiting, cursor: None, consistent: false, changes: 0, rows: None };
         let subscription = Self { key, live: Mutex::new(live) };
         if let Some(record) = record {
             subscription.moved(record);

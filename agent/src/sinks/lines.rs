@@ -88,7 +88,9 @@ impl Lines {
     pub fn layout(&self, block: &Block<'_>) -> Result<Layout, SinkError> {
         let known = |field| self.items.iter().any(|column| column.field == field);
         if let Some(field) = (0..block.columns()).map(|c| block.field(c)).find(|f| !known(*f)) {
-            return Err(SinkError::Delivery(format!("field {field} is delivered but not in the grant's view")));
+            return Err(SinkError::Delivery(format!(
+                "field {field} is delivered but not in the grant's view"
+            )));
         }
         Ok(Layout(self.items.iter().map(|column| block.column_of(column.field)).collect()))
     }
@@ -107,13 +109,18 @@ impl Lines {
         let key = block.key(index);
         let parts = key_parts(key).count();
         if parts != self.keys.len() {
-            return Err(SinkError::Delivery(format!("a key of {parts} parts where {} are due", self.keys.len())));
+            return Err(SinkError::Delivery(format!(
+                "a key of {parts} parts where {} are due",
+                self.keys.len()
+            )));
         }
         let values = || layout.0.iter().map(|column| column.and_then(|c| block.value(c, index)));
         match (self.format, block.is_delete(index)) {
             (LineFormat::Jsonl, true) => self.json_delete(key, out),
             (LineFormat::Jsonl, false) => self.json_upsert(key, values(), out),
-            (LineFormat::Csv, true) => self.csv("delete", key, self.items.iter().map(|_| None), out),
+            (LineFormat::Csv, true) => {
+                self.csv("delete", key, self.items.iter().map(|_| None), out)
+            }
             (LineFormat::Csv, false) => self.csv("upsert", key, values(), out),
         }
     }
@@ -185,7 +192,8 @@ impl Column {
 }
 
 fn text(value: &[u8]) -> Result<&str, SinkError> {
-    std::str::from_utf8(value).map_err(|_| SinkError::Delivery("a value that is not UTF-8".to_owned()))
+    std::str::from_utf8(value)
+        .map_err(|_| SinkError::Delivery("a value that is not UTF-8".to_owned()))
 }
 
 fn geojson(value: &[u8]) -> Result<String, SinkError> {

@@ -4,7 +4,10 @@ use proptest::prelude::*;
 use super::super::testing::{self, view};
 use super::*;
 
-fn written(format: LineFormat, rows: &[(&[u8], Option<[Option<&[u8]>; 2]>)]) -> String {
+/// Values of `mc` and `geom`.
+type Values<'v> = [Option<&'v [u8]>; 2];
+
+fn written(format: LineFormat, rows: &[(&[u8], Option<Values<'_>>)]) -> String {
     let lines = Lines::new(&view(1), format);
     let mut builder = BlockBuilder::new(&[FieldId(3), FieldId(5)]);
     for (key, values) in rows {

@@ -130,9 +130,9 @@ impl Record {
                     staged.view = view.clone();
                     Ok(Begin::Staged)
                 }
-                Some(_) | None => {
-                    Err(SinkError::Delivery("a snapshot that was never begun is resumed".to_owned()))
-                }
+                Some(_) | None => Err(SinkError::Delivery(
+                    "a snapshot that was never begun is resumed".to_owned(),
+                )),
             },
             DeliveryMode::Snapshot { start, because: _ } => {
                 self.staged = Some(Staged {
@@ -150,7 +150,8 @@ impl Record {
     /// The snapshot is complete: the staged file becomes the live one.
     pub fn end_snapshot(&mut self, end: &SnapshotEnd) -> Result<(), SinkError> {
         let staged = self.staged.take();
-        let staged = staged.ok_or_else(|| SinkError::Delivery("the end of no snapshot".to_owned()))?;
+        let staged =
+            staged.ok_or_else(|| SinkError::Delivery("the end of no snapshot".to_owned()))?;
         if staged.start != end.start {
             return Err(SinkError::Delivery("the end of another snapshot".to_owned()));
         }

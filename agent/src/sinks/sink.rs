@@ -146,7 +146,10 @@ impl Sink {
     /// # Errors
     /// When it does not fit what is held, or file or store fail.
     pub async fn begin(&mut self, ready: &SubscribeReady) -> Result<Begin, SinkError> {
-        let view = ready.view.read().map_err(|error| SinkError::Delivery(format!("the grant's view: {error}")))?;
+        let view = ready
+            .view
+            .read()
+            .map_err(|error| SinkError::Delivery(format!("the grant's view: {error}")))?;
         let mut record = self.record.clone();
         let begin = record.begin(&ready.view, &ready.mode)?;
         let lines = Lines::new(&view, self.format);
@@ -163,7 +166,9 @@ impl Sink {
                 file::remove(&staged)?;
                 DataFile::reopen(&live, record.length)
             }
-            Begin::Staged => DataFile::reopen(&staged, record.staged.map_or(0, |staged| staged.length)),
+            Begin::Staged => {
+                DataFile::reopen(&staged, record.staged.map_or(0, |staged| staged.length))
+            }
             Begin::Fresh => {
                 let mut file = DataFile::create(&staged)?;
                 file.append(&header)?;
@@ -217,7 +222,12 @@ impl Sink {
     ///
     /// # Errors
     /// As [`chunk`](Self::chunk).
-    pub fn tail(&mut self, from_seq: u64, cursor: Cursor, block: Packed<'_>) -> Result<(), SinkError> {
+    pub fn tail(
+        &mut self,
+        from_seq: u64,
+        cursor: Cursor,
+        block: Packed<'_>,
+    ) -> Result<(), SinkError> {
         self.continues(from_seq)?;
         let rows = self.rows(block)?;
         self.record.changes += rows;
@@ -232,7 +242,9 @@ impl Sink {
     /// As [`chunk`](Self::chunk).
     pub fn repair(&mut self, block: Packed<'_>) -> Result<(), SinkError> {
         if self.record.staged.is_some() || self.record.cursor.is_none() {
-            return Err(SinkError::Delivery("a repair before the snapshot was complete".to_owned()));
+            return Err(SinkError::Delivery(
+                "a repair before the snapshot was complete".to_owned(),
+            ));
         }
         let rows = self.rows(block)?;
         self.record.changes += rows;
@@ -325,7 +337,12 @@ impl Sink {
     ///
     /// # Errors
     /// When file or store fail.
-    pub async fn dispose(mut self, reason: &str, disposal: Disposal, now: jiff::Timestamp) -> Result<Option<PathBuf>, SinkError> {
+    pub async fn dispose(
+        mut self,
+        reason: &str,
+        disposal: Disposal,
+        now: jiff::Timestamp,
+    ) -> Result<Option<PathBuf>, SinkError> {
         self.file = None;
         let (live, staged) = (self.live.clone(), self.staged_path());
         let held = self.record.cursor.is_some() || self.record.length > 0;
@@ -357,7 +374,8 @@ impl Sink {
     }
 
     fn rows(&mut self, packed: Packed<'_>) -> Result<u64, SinkError> {
-        let damaged = |error: &dyn std::fmt::Display| SinkError::Delivery(format!("a block: {error}"));
+        let damaged =
+            |error: &dyn std::fmt::Display| SinkError::Delivery(format!("a block: {error}"));
         let raw_len = packed.raw_len as usize;
         batch::decompress_into(packed.payload, packed.codec, raw_len, &mut self.raw)
             .map_err(|error| damaged(&error))?;

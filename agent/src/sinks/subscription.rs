@@ -85,7 +85,8 @@ pub fn known(store: &Store, node: &NodeName) -> Result<Vec<SubscriptionView>, Si
     let mut found = Vec::new();
     for (key, value) in store.records(Area::Subscriptions, &prefix(node))? {
         let number = key.last_chunk::<8>().ok_or(SinkError::Record)?;
-        let key = SubscriptionKey { node: node.clone(), grant: GrantId(u64::from_be_bytes(*number)) };
+        let key =
+            SubscriptionKey { node: node.clone(), grant: GrantId(u64::from_be_bytes(*number)) };
         found.push(SubscriptionView { key, record: Record::decode(&value)? });
     }
     Ok(found)
@@ -105,7 +106,11 @@ pub(super) async fn digest(store: &Store, image: ImageId) -> Result<Digest, Sink
 ///
 /// # Errors
 /// When the store fails or the record is damaged.
-pub fn answer(store: &Store, key: &SubscriptionKey, depth: &Depth) -> Result<DigestFound, SinkError> {
+pub fn answer(
+    store: &Store,
+    key: &SubscriptionKey,
+    depth: &Depth,
+) -> Result<DigestFound, SinkError> {
     let view = store.view()?;
     let Some(stored) = view.get(Area::Subscriptions, &key.bytes())? else {
         return Ok(DigestFound::Unknown);
@@ -123,7 +128,12 @@ pub fn answer(store: &Store, key: &SubscriptionKey, depth: &Depth) -> Result<Dig
 ///
 /// # Errors
 /// When the store fails.
-pub fn of_image(view: &View, image: ImageId, at: Standing, depth: &Depth) -> Result<DigestFound, StoreError> {
+pub fn of_image(
+    view: &View,
+    image: ImageId,
+    at: Standing,
+    depth: &Depth,
+) -> Result<DigestFound, StoreError> {
     match depth {
         Depth::Root => Ok(DigestFound::Root { digest: view.digest(image)?.0, at }),
         Depth::Buckets => {

@@ -123,7 +123,8 @@ async fn an_unfinished_snapshot_goes_on_and_the_old_file_stays_until_it_is_compl
 
     let mode = DeliveryMode::Snapshot { start: cursor(5), because: Some("generation".to_owned()) };
     sink.begin(&ready(mode)).await.unwrap();
-    sink.chunk(b"a\x1f2", packed(&block(&[("a\x1f1", Some("new")), ("a\x1f2", Some("x"))]))).unwrap();
+    sink.chunk(b"a\x1f2", packed(&block(&[("a\x1f1", Some("new")), ("a\x1f2", Some("x"))])))
+        .unwrap();
     sink.commit().await.unwrap();
     // Not committed: lost with the process.
     sink.chunk(b"a\x1f3", packed(&block(&[("a\x1f3", Some("lost"))]))).unwrap();
@@ -192,7 +193,10 @@ async fn a_withdrawn_grants_data_are_kept_aside_or_deleted() {
         match disposal {
             Disposal::KeepAside => {
                 let name = aside.unwrap();
-                assert!(name.to_str().unwrap().ends_with("7.jsonl.withdrawn-20261121T120000Z"), "{name:?}");
+                assert!(
+                    name.to_str().unwrap().ends_with("7.jsonl.withdrawn-20261121T120000Z"),
+                    "{name:?}"
+                );
                 assert_eq!(held(&name).len(), 1);
             }
             Disposal::Delete => assert_eq!(aside, None),
