@@ -273,7 +273,7 @@ pub fn make_grant(hub: &Hub, grantee: &str, wish: &Wish<'_>) -> Result<u64> {
     }
     args.extend(["--purpose", "测试", "--modes", "deliver,lookup,verify"]);
     let made = hub.json(args).with_context(|| format!("grant {} to {grantee}", wish.target))?;
-    match made["grant"]["id"].as_u64().or_else(|| made["id"].as_u64()) {
+    match made["id"].as_u64() {
         Some(id) => Ok(id),
         None => bail!("the hub made a grant without a number: {made}"),
     }
