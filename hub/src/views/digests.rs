@@ -118,7 +118,12 @@ impl Digests {
     }
 
     /// Counts until the queue is closed; `stop` ends it early.
-    pub(super) fn run(&self, core: &Core, requests: Receiver<Request>, stop: &(dyn Fn() -> bool + Sync)) {
+    pub(super) fn run(
+        &self,
+        core: &Core,
+        requests: Receiver<Request>,
+        stop: &(dyn Fn() -> bool + Sync),
+    ) {
         std::thread::scope(|scope| {
             let (sender, receiver) = sync_channel::<(Request, Snapshot<'_>)>(WAITING);
             scope.spawn(move || {
@@ -155,8 +160,10 @@ impl Digests {
         }
         let mut batch = WriteBatch::default();
         for (space, jobs) in by_space {
-            let (late, now): (Vec<_>, Vec<_>) = jobs.into_iter().partition(|job| self.superseded(job));
-            let mut found: Vec<(&Job, HubDigests)> = late.into_iter().map(|job| (job, HubDigests::Missed)).collect();
+            let (late, now): (Vec<_>, Vec<_>) =
+                jobs.into_iter().partition(|job| self.superseded(job));
+            let mut found: Vec<(&Job, HubDigests)> =
+                late.into_iter().map(|job| (job, HubDigests::Missed)).collect();
             let Some(counted) = count_space(&groups, request.partition, space, &now, stop)? else {
                 return Ok(());
             };
@@ -164,7 +171,11 @@ impl Digests {
             for (job, hub) in found {
                 let key = keys::checkpoint(job.ask.place.feed(), job.ask.seq);
                 let record = records::CheckpointRecord { hub, ..job.ask.record.clone() };
-                batch.put_cf(core.store.family(request.partition)?, key, records::write("checkpoint", &record)?);
+                batch.put_cf(
+                    core.store.family(request.partition)?,
+                    key,
+                    records::write("checkpoint", &record)?,
+                );
             }
         }
         core.store.write(batch)?;
@@ -227,7 +238,11 @@ fn count_space<'j>(
     let mut out = Vec::with_capacity(jobs.len());
     for job in jobs {
         let full = job.full.as_ref().and_then(|_| found.next());
-        let grants = job.grants.iter().zip(found.by_ref()).map(|((id, generation, _), digest)| (*id, *generation, digest));
+        let grants = job
+            .grants
+            .iter()
+            .zip(found.by_ref())
+            .map(|((id, generation, _), digest)| (*id, *generation, digest));
         out.push((*job, HubDigests::Found { full, grants: grants.collect() }));
     }
     Ok(Some(out))
@@ -287,7 +302,9 @@ fn walk(
 fn only_resource(counts: &[(Place, Count<'_>)]) -> Option<ResourceNo> {
     let (first, _) = counts.first()?;
     match first {
-        Place::Resource(resource) if counts.iter().all(|(place, _)| place == first) => Some(*resource),
+        Place::Resource(resource) if counts.iter().all(|(place, _)| place == first) => {
+            Some(*resource)
+        }
         Place::Resource(_) | Place::Library(_) => None,
     }
 }

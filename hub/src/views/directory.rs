@@ -14,7 +14,7 @@ use hutong_schema::{
 use parking_lot::RwLock;
 
 use super::entry::{Place, ViewEntry};
-use crate::numbers::ResourceNo;
+use crate::numbers::{ResourceNo, SpaceNo};
 
 #[derive(Default)]
 pub(super) struct Directory(RwLock<Known>);
@@ -24,12 +24,20 @@ struct Known {
     entries: HashMap<ResourceNo, Arc<ViewEntry>>,
     codes: HashMap<ResourceCode, ResourceNo>,
     older: HashMap<(ResourceNo, u32), Arc<ViewEntry>>,
+    /// The resources of each space, ascending.
+    members: HashMap<SpaceNo, Arc<[ResourceNo]>>,
 }
 
 impl Directory {
     /// Makes an entry known; the one it replaces can still be asked for by its version.
     pub(super) fn put(&self, entry: Arc<ViewEntry>) {
         let mut known = self.0.write();
+        let members = known.members.get(&entry.space).map_or(&[][..], |members| members);
+        if let Err(at) = members.binary_search(&entry.resource) {
+            let mut members = members.to_vec();
+            members.insert(at, entry.resource);
+            known.members.insert(entry.space, members.into());
+        }
         known.codes.insert(entry.entry.code.clone(), entry.resource);
         if let Some(old) = known.entries.insert(entry.resource, Arc::clone(&entry))
             && old.entry.version != entry.entry.version
@@ -50,6 +58,11 @@ impl Directory {
         }
     }
 
+    /// The resources of a space, ascending.
+    pub(super) fn members(&self, space: SpaceNo) -> Option<Arc<[ResourceNo]>> {
+        self.0.read().members.get(&space).cloned()
+    }
+
     pub(super) fn all(&self) -> Vec<Arc<ViewEntry>> {
         self.0.read().entries.values().cloned().collect()
     }
@@ -64,7 +77,11 @@ impl Directory {
     }
 
     /// Prepares a filter over the fields of a place.
-    pub(super) fn filter(&self, place: Place, filter: Option<&RowFilter>) -> Option<CompiledFilter> {
+    pub(super) fn filter(
+        &self,
+        place: Place,
+        filter: Option<&RowFilter>,
+    ) -> Option<CompiledFilter> {
         match place {
             Place::Resource(resource) => Some(self.entry(resource)?.filter(filter)),
             Place::Library(library) => {

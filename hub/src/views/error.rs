@@ -127,7 +127,10 @@ impl ViewError {
         move |source| Self::Engine { action, source: Box::new(source) }
     }
 
-    pub(super) fn io(action: &'static str, path: &std::path::Path) -> impl FnOnce(std::io::Error) -> Self {
+    pub(super) fn io(
+        action: &'static str,
+        path: &std::path::Path,
+    ) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.display().to_string();
         move |source| Self::Io { action, path, source }
     }

@@ -122,7 +122,10 @@ pub(super) fn push_runs(out: &mut Vec<u8>, rows: &[u32]) {
 }
 
 /// Appends images, ascending by row.
-pub(super) fn push_images<'v>(out: &mut Vec<u8>, images: impl Iterator<Item = (u32, Option<&'v [u8]>)>) {
+pub(super) fn push_images<'v>(
+    out: &mut Vec<u8>,
+    images: impl Iterator<Item = (u32, Option<&'v [u8]>)>,
+) {
     let mut body = Vec::new();
     let mut next = 0;
     for (row, image) in images {
@@ -154,7 +157,12 @@ fn read_image(bytes: &[u8]) -> Option<(Option<&[u8]>, &[u8])> {
 }
 
 impl<'a> BatchBody<'a> {
-    pub(super) fn push_place(out: &mut Vec<u8>, offset: Offset, resource: ResourceNo, version: u32) {
+    pub(super) fn push_place(
+        out: &mut Vec<u8>,
+        offset: Offset,
+        resource: ResourceNo,
+        version: u32,
+    ) {
         push(out, offset.0);
         push(out, u64::from(resource.0));
         push(out, u64::from(version));
@@ -232,7 +240,12 @@ impl<'a> Images<'a> {
 }
 
 /// Appends a change of a written entry.
-pub(super) fn push_change(out: &mut Vec<u8>, key: &[u8], before: Option<&[u8]>, after: Option<&[u8]>) {
+pub(super) fn push_change(
+    out: &mut Vec<u8>,
+    key: &[u8],
+    before: Option<&[u8]>,
+    after: Option<&[u8]>,
+) {
     push_slice(out, key);
     push_image(out, before);
     push_image(out, after);
@@ -254,10 +267,11 @@ pub(super) fn push_row(out: &mut Vec<u8>, key: &[u8], row: &[u8]) {
     push_slice(out, row);
 }
 
-pub(super) fn read_row(bytes: &[u8]) -> Option<((&[u8], &[u8]), &[u8])> {
+/// Key and row of a clock entry, and what follows them.
+pub(super) fn read_row(bytes: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     let (key, rest) = read_slice(bytes)?;
     let (row, rest) = read_slice(rest)?;
-    Some(((key, row), rest))
+    Some((key, row, rest))
 }
 
 #[cfg(test)]
@@ -267,7 +281,12 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     fn head() -> Head {
-        Head { kind: Kind::Batch, as_of: AsOf::from_number(20_261_121).unwrap(), log_time_ms: -5, hash: [7; 32] }
+        Head {
+            kind: Kind::Batch,
+            as_of: AsOf::from_number(20_261_121).unwrap(),
+            log_time_ms: -5,
+            hash: [7; 32],
+        }
     }
 
     proptest! {

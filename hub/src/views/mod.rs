@@ -169,7 +169,11 @@ impl Views {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    fn load(dir: &Path, options: &ViewOptions, data_partitions: u16) -> Result<(Core, Vec<PartitionState>)> {
+    fn load(
+        dir: &Path,
+        options: &ViewOptions,
+        data_partitions: u16,
+    ) -> Result<(Core, Vec<PartitionState>)> {
         let store = Store::open(dir, options, data_partitions)?;
         let core = Core { store, directory: Directory::default(), options: options.clone() };
         let states = core
@@ -279,7 +283,12 @@ impl Views {
     /// # Errors
     /// [`ViewError::NoSuchPosition`] when the entries are no longer kept: who follows starts again
     /// from a snapshot.
-    pub fn feed_after(&self, place: Place, after: u64, max_bytes: usize) -> Result<Vec<Arc<FeedItem>>> {
+    pub fn feed_after(
+        &self,
+        place: Place,
+        after: u64,
+        max_bytes: usize,
+    ) -> Result<Vec<Arc<FeedItem>>> {
         self.reader().after(place, after, max_bytes)
     }
 

@@ -36,7 +36,13 @@ pub struct Applied {
 
 impl Default for Applied {
     fn default() -> Self {
-        Self { offset: Offset::NONE, chain: [0; 32], meta_offset: Offset::NONE, as_of: first_date(), step: None }
+        Self {
+            offset: Offset::NONE,
+            chain: [0; 32],
+            meta_offset: Offset::NONE,
+            as_of: first_date(),
+            step: None,
+        }
     }
 }
 

@@ -118,11 +118,13 @@ mod tests {
     use proptest::prelude::*;
 
     fn bounds() -> impl Strategy<Value = BoundingBox> {
-        (-180.0..180.0f64, -90.0..90.0f64, 0.0..1.0f64, 0.0..1.0f64, 0..14i32).prop_map(|(west, south, w, h, shrink)| {
-            let scale = 0.5f64.powi(shrink);
-            let east = (west + w * 180.0 * scale).min(180.0);
-            BoundingBox { west, south, east, north: (south + h * 90.0 * scale).min(90.0) }
-        })
+        (-180.0..180.0f64, -90.0..90.0f64, 0.0..1.0f64, 0.0..1.0f64, 0..14i32).prop_map(
+            |(west, south, w, h, shrink)| {
+                let scale = 0.5f64.powi(shrink);
+                let east = (west + w * 180.0 * scale).min(180.0);
+                BoundingBox { west, south, east, north: (south + h * 90.0 * scale).min(90.0) }
+            },
+        )
     }
 
     proptest! {

@@ -19,7 +19,7 @@ use super::{
     entry::{Place, ViewEntry},
     error::{Result, ViewError},
     keys::{self, Table},
-    records::{self, Applied, Finding, FeedState, LaneState, ResourceState},
+    records::{self, Applied, FeedState, Finding, LaneState, ResourceState},
     store::Store,
 };
 use crate::{
@@ -63,7 +63,11 @@ pub(super) type Puts = Vec<(Vec<u8>, Option<Vec<u8>>)>;
 
 impl PartitionState {
     /// Reads a partition's state, and makes its entries known to readers.
-    pub(super) fn load(store: &Store, partition: PartitionId, directory: &Directory) -> Result<Self> {
+    pub(super) fn load(
+        store: &Store,
+        partition: PartitionId,
+        directory: &Directory,
+    ) -> Result<Self> {
         let mut state = Self {
             partition,
             applied: Applied::default(),
@@ -214,7 +218,8 @@ impl PartitionState {
     /// What changed since the last write, sorted by key; nothing is changed any more.
     pub(super) fn take_changes(&mut self) -> Result<Puts> {
         let changed = std::mem::take(&mut self.changed);
-        let mut puts: Puts = vec![(keys::applied(), Some(records::write("applied offset", &self.applied)?))];
+        let mut puts: Puts =
+            vec![(keys::applied(), Some(records::write("applied offset", &self.applied)?))];
         for resource in changed.entries {
             if let Some(known) = self.entries.get(&resource) {
                 let stored = StoredEntry { member: known.member, entry: known.entry.clone() };

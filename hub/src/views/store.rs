@@ -97,9 +97,7 @@ impl Store {
     pub(super) fn flush(&self, partition: PartitionId, wait: bool) -> Result<()> {
         let mut options = FlushOptions::default();
         options.set_wait(wait);
-        self.db
-            .flush_cf_opt(self.family(partition)?, &options)
-            .map_err(ViewError::engine("flush"))
+        self.db.flush_cf_opt(self.family(partition)?, &options).map_err(ViewError::engine("flush"))
     }
 
     pub(super) fn bulk_path(&self, partition: PartitionId) -> PathBuf {

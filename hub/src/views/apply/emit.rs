@@ -24,12 +24,15 @@ pub(in super::super) struct Ask {
     pub(in super::super) record: CheckpointRecord,
 }
 
-/// Makes the feed entries of a range; answers them by key, and the checkpoints to be counted.
+/// Feed entries by key.
+type Entries = Vec<(Vec<u8>, Vec<u8>)>;
+
+/// Makes the feed entries of a range; answers them sorted by key, and the checkpoints to be counted.
 pub(super) fn emit(
     range: &Range,
     settled: &mut Settled,
     state: &mut PartitionState,
-) -> Result<(Vec<(Vec<u8>, Vec<u8>)>, Vec<Ask>)> {
+) -> Result<(Entries, Vec<Ask>)> {
     let mut puts = Vec::with_capacity(range.items.len());
     let mut asks = Vec::new();
     for item in &range.items {
@@ -51,7 +54,7 @@ fn batch(
     notes: &mut BatchNotes,
     arena: &[u8],
     state: &mut PartitionState,
-    puts: &mut Vec<(Vec<u8>, Vec<u8>)>,
+    puts: &mut Entries,
 ) {
     for rejected in &work.rejected {
         notes.own.skip(*rejected);
@@ -97,7 +100,7 @@ fn batch_entry(
 fn checkpoint(
     mark: &Mark,
     state: &mut PartitionState,
-    puts: &mut Vec<(Vec<u8>, Vec<u8>)>,
+    puts: &mut Entries,
     asks: &mut Vec<Ask>,
 ) -> Result<()> {
     let record = CheckpointRecord {
@@ -120,7 +123,12 @@ fn checkpoint(
         let source = codec::encode(&mark.source).map_err(ViewError::record("digest"))?;
         let content = [&mark.entry.resource.0.to_le_bytes()[..], &source];
         let hash = advance(state, feed, seq, Kind::Checkpoint, &content);
-        let head = Head { kind: Kind::Checkpoint, as_of: record.as_of, log_time_ms: record.log_time_ms, hash };
+        let head = Head {
+            kind: Kind::Checkpoint,
+            as_of: record.as_of,
+            log_time_ms: record.log_time_ms,
+            hash,
+        };
         puts.push((keys::feed(feed, seq), feed_entry::begin(&head)));
         state.put_checkpoint(keys::checkpoint(feed, seq), records::write("checkpoint", &record)?);
         asks.push(Ask { place, seq, record: record.clone() });

@@ -43,11 +43,17 @@ impl Notes {
         &self.skipped
     }
 
-    pub(super) fn befores<'a>(&'a self, arena: &'a [u8]) -> impl Iterator<Item = (u32, Option<&'a [u8]>)> {
+    pub(super) fn befores<'a>(
+        &'a self,
+        arena: &'a [u8],
+    ) -> impl Iterator<Item = (u32, Option<&'a [u8]>)> {
         self.before.iter().map(|(row, place)| (*row, Some(place.of(arena))))
     }
 
-    pub(super) fn afters<'a>(&'a self, arena: &'a [u8]) -> impl Iterator<Item = (u32, Option<&'a [u8]>)> {
+    pub(super) fn afters<'a>(
+        &'a self,
+        arena: &'a [u8],
+    ) -> impl Iterator<Item = (u32, Option<&'a [u8]>)> {
         self.after.iter().map(|(row, place)| (*row, place.map(|place| place.of(arena))))
     }
 }

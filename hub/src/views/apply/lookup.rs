@@ -95,7 +95,8 @@ impl Lookup<'_> {
             ends.push(stored.len());
         }
         let starts = std::iter::once(0).chain(ends.iter().copied());
-        let slices: Vec<&[u8]> = starts.zip(&ends).map(|(start, end)| &stored[start..*end]).collect();
+        let slices: Vec<&[u8]> =
+            starts.zip(&ends).map(|(start, end)| &stored[start..*end]).collect();
         let family = self.store.family(self.partition)?;
         let found = self.store.db.batched_multi_get_cf(family, slices.iter().copied(), true);
         for (at, value) in wanted.iter().zip(found) {
@@ -116,7 +117,8 @@ impl Lookup<'_> {
     ) -> Result<()> {
         let mut options = ReadOptions::default();
         options.set_iterate_upper_bound(keys::after_prefix(&keys::rows_of_space(self.space)));
-        let mut found = self.store.db.raw_iterator_cf_opt(self.store.family(self.partition)?, options);
+        let mut found =
+            self.store.db.raw_iterator_cf_opt(self.store.family(self.partition)?, options);
         let mut prefix = Vec::new();
         for at in wanted {
             keys::rows_of_key_into(&mut prefix, self.space, rows[*at]);
@@ -125,7 +127,8 @@ impl Lookup<'_> {
                 if !key.starts_with(&prefix) {
                     break;
                 }
-                let (_, resource) = keys::parse_row(key).ok_or(ViewError::Damaged { what: "row key" })?;
+                let (_, resource) =
+                    keys::parse_row(key).ok_or(ViewError::Damaged { what: "row key" })?;
                 let (version, row) = records::split_versioned(value)?;
                 out[*at].push(Old { resource, version, row: Place::push(arena, row) });
                 found.next();

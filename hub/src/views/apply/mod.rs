@@ -9,6 +9,7 @@
 //!      ► sink     one write, or one sorted file: all of it, and how far the log is applied
 //! ```
 
+mod barriers;
 pub(super) mod emit;
 mod filter;
 mod images;
@@ -169,7 +170,13 @@ impl Applier {
     }
 
     /// Writes a range or a step together with the state, and tells those who wait for it.
-    fn commit(&mut self, inner: &Inner, mut sink: Sink<'_>, rows: usize, asks: Vec<Ask>) -> Result<()> {
+    fn commit(
+        &mut self,
+        inner: &Inner,
+        mut sink: Sink<'_>,
+        rows: usize,
+        asks: Vec<Ask>,
+    ) -> Result<()> {
         let partition = self.state.partition;
         let feeds = self.state.changed_feeds();
         for (key, value) in self.state.take_changes()? {
@@ -179,8 +186,9 @@ impl Applier {
             }
         }
         let bulk = matches!(sink, Sink::File { .. });
-        if bulk && self.unflushed_since.is_some() {
-            // The file is durable at once, so everything that came before it must be.
+        if bulk {
+            // The file is durable at once, so everything that came before it must be; this also
+            // waits for a flush that is under way.
             self.flush(inner, true)?;
         }
         sink.commit(&inner.core.store, partition)?;
@@ -200,7 +208,8 @@ impl Applier {
     /// Flushes when enough was written or enough time has passed.
     pub(super) fn flush_when_due(&mut self, inner: &Inner) -> Result<()> {
         let options = &inner.core.options;
-        let old = self.unflushed_since.is_some_and(|since| since.elapsed() >= options.flush_interval);
+        let old =
+            self.unflushed_since.is_some_and(|since| since.elapsed() >= options.flush_interval);
         if old || self.unflushed_rows >= options.flush_rows {
             self.flush(inner, false)?;
         }
@@ -246,7 +255,10 @@ fn settle<'a>(
         ends.clear();
         rows.clear();
         let mut end = at;
-        while end < ops.len() && ends.len() < LOOKUP_KEYS && ops.slice(end..end + 1)[0].space == space {
+        while end < ops.len()
+            && ends.len() < LOOKUP_KEYS
+            && ops.slice(end..end + 1)[0].space == space
+        {
             rows.push(ops.key(&ops.slice(end..end + 1)[0]));
             end = ops.end_of_key(end);
             ends.push(end);

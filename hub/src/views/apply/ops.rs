@@ -86,7 +86,8 @@ impl<'a> Ops<'a> {
     pub(super) fn end_of_key(&self, start: usize) -> usize {
         let first = &self.ops[start];
         let key = self.key(first);
-        let same = |op: &Op| op.space == first.space && op.prefix == first.prefix && self.key(op) == key;
+        let same =
+            |op: &Op| op.space == first.space && op.prefix == first.prefix && self.key(op) == key;
         start + self.ops[start..].iter().take_while(|op| same(op)).count()
     }
 }

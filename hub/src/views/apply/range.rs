@@ -4,7 +4,7 @@
 use std::{collections::HashSet, sync::Arc};
 
 use hutong_schema::{
-    batch::{self, Codec, genesis},
+    batch::{self, Codec},
     block::Block,
     digest::Digest,
     grant::AsOf,
@@ -18,8 +18,8 @@ use super::super::{
     state::PartitionState,
 };
 use crate::{
-    log::{BatchHeader, BatchKind, EntryKind, Hash, Offset, StoredEntry, event::Event},
-    numbers::{NodeNo, ResourceNo, SpaceNo},
+    log::{BatchHeader, BatchKind, EntryKind, Hash, Offset, StoredEntry},
+    numbers::{ResourceNo, SpaceNo},
 };
 
 /// Entries that can be applied in one write.
@@ -146,7 +146,9 @@ impl Range {
         };
         let verdict = match &stored.envelope.kind {
             EntryKind::Batch(header) => self.batch(state, at, header, &stored.payload),
-            EntryKind::Barrier { meta_offset } if *meta_offset <= state.applied.meta_offset => Verdict::Done,
+            EntryKind::Barrier { meta_offset } if *meta_offset <= state.applied.meta_offset => {
+                Verdict::Done
+            }
             EntryKind::Barrier { meta_offset } => {
                 let verdict = self.barrier(state, directory, at, *meta_offset, &stored.payload);
                 if matches!(verdict, Verdict::Done) {
@@ -157,7 +159,12 @@ impl Range {
             // A redaction changes a payload in the log, not what was applied of it.
             EntryKind::Redact(_) => Verdict::Done,
             EntryKind::Event | EntryKind::Access => {
-                find(state, at, None, "an entry of this kind does not belong into a data partition");
+                find(
+                    state,
+                    at,
+                    None,
+                    "an entry of this kind does not belong into a data partition",
+                );
                 Verdict::Done
             }
         };
@@ -173,7 +180,13 @@ impl Range {
         }
     }
 
-    fn batch(&mut self, state: &mut PartitionState, at: At, header: &BatchHeader, payload: &[u8]) -> Verdict {
+    fn batch(
+        &mut self,
+        state: &mut PartitionState,
+        at: At,
+        header: &BatchHeader,
+        payload: &[u8],
+    ) -> Verdict {
         let resource = ResourceNo(header.resource);
         let Some(entry) = state.entries.get(&resource).cloned() else {
             find(state, at, Some(resource), "a batch of a resource that no event made known");
@@ -197,9 +210,17 @@ impl Range {
             BatchKind::ReplaceEnd => match lane.replace {
                 Some(begun) => {
                     let lane = LaneState { replace: None, ..lane };
-                    return Verdict::Alone(Step::ReplaceEnd { at, entry, begun, lane, shard: header.shard });
+                    return Verdict::Alone(Step::ReplaceEnd {
+                        at,
+                        entry,
+                        begun,
+                        lane,
+                        shard: header.shard,
+                    });
                 }
-                None => find(state, at, Some(resource), "the end of a replacement that did not begin"),
+                None => {
+                    find(state, at, Some(resource), "the end of a replacement that did not begin")
+                }
             },
             BatchKind::Checkpoint => self.checkpoint(state, at, header, payload, entry),
         }
@@ -235,7 +256,12 @@ impl Range {
             offset: at.offset,
             seq,
             replacing: lane.replace.is_some(),
-            rejected: header.rejected.iter().map(|row| row.index).filter(|row| (*row as usize) < rows).collect(),
+            rejected: header
+                .rejected
+                .iter()
+                .map(|row| row.index)
+                .filter(|row| (*row as usize) < rows)
+                .collect(),
             log_time_ms: at.log_time_ms,
             payload_hash: at.payload_hash,
             entry,
@@ -266,79 +292,10 @@ impl Range {
             entry,
         }));
     }
-
-    fn barrier(
-        &mut self,
-        state: &mut PartitionState,
-        directory: &Directory,
-        at: At,
-        meta_offset: Offset,
-        payload: &[u8],
-    ) -> Verdict {
-        let event = match Event::decode(payload) {
-            Ok(event) => event,
-            Err(error) => {
-                find(state, at, None, &error.to_string());
-                return Verdict::Done;
-            }
-        };
-        match event {
-            Event::EntryPublished { resource, entry } => {
-                return self.entry(state, directory, at, meta_offset, resource, entry);
-            }
-            Event::EpochOpened { resource, shard, epoch, node } => {
-                open_epoch(state, at, resource, shard, epoch, node);
-            }
-            Event::GrantMade { grant } => match directory.place(&grant.target) {
-                Some(place) => state.put_grant(place, grant),
-                None => find(state, at, None, "a grant of something that no event made known"),
-            },
-            Event::GrantWithdrawn { grant, .. } => state.remove_grant(grant),
-            Event::ClockDate { as_of } if as_of == state.applied.as_of => {}
-            Event::ClockDate { as_of } => return Verdict::Alone(Step::Clock { at, meta_offset, to: as_of }),
-            Event::ExchangeFounded { .. }
-            | Event::DepartmentRegistered { .. }
-            | Event::NodeEnrolled { .. }
-            | Event::NodeRetired { .. } => {
-                find(state, at, None, "an event that no data view depends on");
-            }
-        }
-        Verdict::Done
-    }
-
-    fn entry(
-        &mut self,
-        state: &mut PartitionState,
-        directory: &Directory,
-        at: At,
-        meta_offset: Offset,
-        resource: ResourceNo,
-        entry: hutong_schema::catalogue::CatalogueEntry,
-    ) -> Verdict {
-        let old = state.entries.get(&resource).cloned();
-        let space = resource.space(entry.binding.as_ref().map(|binding| binding.library));
-        let member = match &old {
-            Some(old) => old.member,
-            None => state.spaces.get(&space).is_some_and(|members| !members.is_empty()),
-        };
-        let new = ViewEntry::new(resource, entry, state.partition, member);
-        if let Some(old) = old {
-            if old.space != new.space {
-                find(state, at, Some(resource), "an entry cannot be bound to another library; it stays as it was");
-                return Verdict::Done;
-            }
-            let in_use = state.resource(resource).rows > 0 || !self.works.is_empty();
-            if in_use && !old.reads_like(&new) {
-                return Verdict::Alone(Step::Remap { at, meta_offset, from: old, to: new });
-            }
-        }
-        directory.put(Arc::clone(&new));
-        state.put_entry(new);
-        Verdict::Done
-    }
 }
 
-enum Verdict {
+/// What becomes of an entry.
+pub(super) enum Verdict {
     Done,
     Later,
     Alone(Step),
@@ -366,32 +323,26 @@ fn next_in_lane(
     Ok(LaneState { last_seq: header.seq, chain: header.source_chain, ..lane })
 }
 
-fn open_epoch(state: &mut PartitionState, at: At, resource: ResourceNo, shard: u16, epoch: u32, node: NodeNo) {
-    let Some(entry) = state.entries.get(&resource) else {
-        return find(state, at, Some(resource), "an epoch of a resource that no event made known");
-    };
-    if state.lane(resource, shard).is_some_and(|lane| lane.epoch >= epoch) {
-        return find(state, at, Some(resource), "an epoch that is not newer than the one in force");
-    }
-    let chain = genesis(&entry.entry.code, shard, epoch);
-    state.set_lane(resource, shard, LaneState { node, epoch, last_seq: 0, chain, replace: None });
-}
-
 /// Opens a batch's payload and tells how many changes it has.
 fn open(header: &BatchHeader, payload: &[u8], raw: &mut Vec<u8>) -> Result<usize, String> {
-    let codec = Codec::from_code(header.codec).ok_or_else(|| format!("unknown codec {}", header.codec))?;
-    batch::decompress_into(payload, codec, header.raw_len as usize, raw).map_err(|error| error.to_string())?;
+    let codec =
+        Codec::from_code(header.codec).ok_or_else(|| format!("unknown codec {}", header.codec))?;
+    batch::decompress_into(payload, codec, header.raw_len as usize, raw)
+        .map_err(|error| error.to_string())?;
     Ok(Block::parse(raw).map_err(|error| error.to_string())?.rows())
 }
 
 fn read_digest(header: &BatchHeader, payload: &[u8]) -> Result<Digest, String> {
-    let codec = Codec::from_code(header.codec).ok_or_else(|| format!("unknown codec {}", header.codec))?;
+    let codec =
+        Codec::from_code(header.codec).ok_or_else(|| format!("unknown codec {}", header.codec))?;
     let mut raw = Vec::new();
-    batch::decompress_into(payload, codec, header.raw_len as usize, &mut raw).map_err(|error| error.to_string())?;
+    batch::decompress_into(payload, codec, header.raw_len as usize, &mut raw)
+        .map_err(|error| error.to_string())?;
     codec::decode(&raw).map_err(|error| error.to_string())
 }
 
-fn find(state: &mut PartitionState, at: At, resource: Option<ResourceNo>, reason: &str) {
+/// Notes what is wrong with an entry.
+pub(super) fn find(state: &mut PartitionState, at: At, resource: Option<ResourceNo>, reason: &str) {
     state.find(Finding {
         offset: at.offset,
         resource,

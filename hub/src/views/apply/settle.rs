@@ -124,7 +124,9 @@ impl<'a> Settler<'a> {
         for (at, op) in changes.iter().enumerate() {
             // Of several changes of a key in one batch, the last one counts.
             let superseded = |next: &Op| next.work == op.work && !next.touch;
-            if !op.touch && changes[at + 1..].iter().take_while(|next| next.work == op.work).any(superseded) {
+            if !op.touch
+                && changes[at + 1..].iter().take_while(|next| next.work == op.work).any(superseded)
+            {
                 let notes = &mut self.out.notes[op.work as usize];
                 notes.own.skip(op.row);
                 notes.library.skip(op.row);
@@ -143,7 +145,12 @@ impl<'a> Settler<'a> {
     }
 
     /// Applies one change in memory; `record` is the library record before and the answer after it.
-    fn change(&mut self, op: &Op, library: Option<&Library>, record: Option<Place>) -> Result<Option<Place>> {
+    fn change(
+        &mut self,
+        op: &Op,
+        library: Option<&Library>,
+        record: Option<Place>,
+    ) -> Result<Option<Place>> {
         let (work, block) = (self.ops.work(op), self.ops.block(op));
         let at = self.said.iter().position(|said| said.entry.resource == work.entry.resource);
         if op.touch {
@@ -201,7 +208,10 @@ impl<'a> Settler<'a> {
             return Ok(new);
         }
         notes.change(op.row, record);
-        let others = self.said.iter().any(|said| said.now.is_some() && said.entry.resource != work.entry.resource);
+        let others = self
+            .said
+            .iter()
+            .any(|said| said.now.is_some() && said.entry.resource != work.entry.resource);
         if others {
             notes.after(op.row, new);
         }

@@ -70,7 +70,8 @@ pub(super) struct SortedKeys {
 
 #[derive(Clone, Copy)]
 struct KeyRef {
-    /// The bytes behind the table's: enough to tell most keys apart without reading them.
+    /// The first bytes: enough to tell most keys apart without reading them.
+    head: u64,
     prefix: u128,
     start: usize,
     length: u32,
@@ -83,8 +84,10 @@ impl SortedKeys {
         let start = self.arena.len();
         write(&mut self.arena);
         let key = &self.arena[start..];
-        let prefix = prefix_of(key.get(1..).unwrap_or_default());
-        self.refs.push(KeyRef { prefix, start, length: key.len() as u32, removed });
+        // Table, space and index, which most keys here have in common, apart from the rest.
+        let (head, rest) = key.split_at(key.len().min(6));
+        let (head, prefix) = ((prefix_of(head) >> 64) as u64, prefix_of(rest));
+        self.refs.push(KeyRef { head, prefix, start, length: key.len() as u32, removed });
     }
 
     fn key(&self, at: &KeyRef) -> &[u8] {
@@ -95,7 +98,7 @@ impl SortedKeys {
     pub(super) fn drain(mut self, sink: &mut Sink<'_>) -> Result<()> {
         let mut refs = std::mem::take(&mut self.refs);
         refs.sort_unstable_by(|a, b| {
-            a.prefix.cmp(&b.prefix).then_with(|| self.key(a).cmp(self.key(b)))
+            (a.head, a.prefix).cmp(&(b.head, b.prefix)).then_with(|| self.key(a).cmp(self.key(b)))
         });
         let mut last: Option<&[u8]> = None;
         for at in &refs {

@@ -148,7 +148,9 @@ impl Applier {
             Some(_) | None => None,
         };
         let turns = |key: &[u8], row: RowRef<'_>| {
-            filters.iter().any(|filter| filter.matches(key, row, from) != filter.matches(key, row, to))
+            filters
+                .iter()
+                .any(|filter| filter.matches(key, row, from) != filter.matches(key, row, to))
         };
         loop {
             let mut rows = from.number().to_le_bytes().to_vec();
@@ -162,7 +164,11 @@ impl Applier {
                     last.extend_from_slice(key);
                     count += 1;
                 }
-                Ok(if count < inner.core.options.step_rows { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+                Ok(if count < inner.core.options.step_rows {
+                    ControlFlow::Continue(())
+                } else {
+                    ControlFlow::Break(())
+                })
             })?;
             if count == 0 {
                 return Ok(());
@@ -177,7 +183,13 @@ impl Applier {
 
     /// Reads a resource's rows into its library in another way; records that change by it go into
     /// the library's feed.
-    fn remap(&mut self, inner: &Inner, at: At, from: &Arc<ViewEntry>, to: &Arc<ViewEntry>) -> Result<()> {
+    fn remap(
+        &mut self,
+        inner: &Inner,
+        at: At,
+        from: &Arc<ViewEntry>,
+        to: &Arc<ViewEntry>,
+    ) -> Result<()> {
         let mut after = self.state.applied.step.take().map(|step| step.after);
         while let Some(library) = to.library() {
             let mut piece = Piece::default();
@@ -208,7 +220,13 @@ impl Applier {
         Ok(())
     }
 
-    fn write_piece(&mut self, inner: &Inner, at: At, entry: &ViewEntry, piece: Piece) -> Result<()> {
+    fn write_piece(
+        &mut self,
+        inner: &Inner,
+        at: At,
+        entry: &ViewEntry,
+        piece: Piece,
+    ) -> Result<()> {
         let mut sink = Sink::batch(&inner.core.store, self.state.partition)?;
         for key in &piece.deletes {
             sink.delete(key)?;
@@ -220,16 +238,30 @@ impl Applier {
         if let Some(library) = entry.library()
             && !piece.library.is_empty()
         {
-            self.put_feed(&mut sink, FeedNo::library(library.id), Kind::Written, at, &piece.library)?;
+            self.put_feed(
+                &mut sink,
+                FeedNo::library(library.id),
+                Kind::Written,
+                at,
+                &piece.library,
+            )?;
         }
         self.commit(inner, sink, piece.keys, Vec::new())
     }
 
-    fn put_feed(&mut self, sink: &mut Sink<'_>, feed: FeedNo, kind: Kind, at: At, body: &[u8]) -> Result<()> {
+    fn put_feed(
+        &mut self,
+        sink: &mut Sink<'_>,
+        feed: FeedNo,
+        kind: Kind,
+        at: At,
+        body: &[u8],
+    ) -> Result<()> {
         let seq = self.state.feed(feed).seq + 1;
         let as_of = self.state.applied.as_of;
         let body_hash = blake3::hash(body);
-        let hash = advance(&mut self.state, feed, seq, kind, &[&at.payload_hash, body_hash.as_bytes()]);
+        let hash =
+            advance(&mut self.state, feed, seq, kind, &[&at.payload_hash, body_hash.as_bytes()]);
         let mut entry = feed_entry::begin(&Head { kind, as_of, log_time_ms: at.log_time_ms, hash });
         entry.extend_from_slice(body);
         sink.put(&keys::feed(feed, seq), &entry)
@@ -309,9 +341,19 @@ fn row_key(space: SpaceNo, key: &[u8], resource: ResourceNo) -> Vec<u8> {
     out
 }
 
-fn push_changed(out: &mut Vec<u8>, key: &[u8], before: Option<RowRef<'_>>, after: Option<RowRef<'_>>) {
+fn push_changed(
+    out: &mut Vec<u8>,
+    key: &[u8],
+    before: Option<RowRef<'_>>,
+    after: Option<RowRef<'_>>,
+) {
     if before != after {
         let bytes = |row: RowRef<'_>| row.as_bytes().to_vec();
-        feed_entry::push_change(out, key, before.map(bytes).as_deref(), after.map(bytes).as_deref());
+        feed_entry::push_change(
+            out,
+            key,
+            before.map(bytes).as_deref(),
+            after.map(bytes).as_deref(),
+        );
     }
 }

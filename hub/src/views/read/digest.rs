@@ -56,7 +56,13 @@ impl<'s> Count<'s> {
 
 impl DigestSpec {
     /// The leaf of a row, if the row is covered.
-    fn leaf(&self, key: &[u8], row: RowRef<'_>, as_of: AsOf, scratch: &mut Vec<u8>) -> Option<Leaf> {
+    fn leaf(
+        &self,
+        key: &[u8],
+        row: RowRef<'_>,
+        as_of: AsOf,
+        scratch: &mut Vec<u8>,
+    ) -> Option<Leaf> {
         if self.filter.as_ref().is_some_and(|filter| !filter.matches(key, row, as_of)) {
             return None;
         }
@@ -76,7 +82,12 @@ impl ViewSnapshot<'_> {
     ///
     /// # Errors
     /// When the store fails or the place is not known.
-    pub fn digests(&self, place: Place, specs: &[DigestSpec], as_of: AsOf) -> Result<Vec<DigestFound>> {
+    pub fn digests(
+        &self,
+        place: Place,
+        specs: &[DigestSpec],
+        as_of: AsOf,
+    ) -> Result<Vec<DigestFound>> {
         let mut counts: Vec<_> = specs.iter().map(|spec| Count::new(spec, as_of)).collect();
         self.groups().rows(place, None, |key, row| {
             counts.iter_mut().for_each(|count| count.row(key, row));
@@ -89,7 +100,13 @@ impl ViewSnapshot<'_> {
     ///
     /// # Errors
     /// When the store fails or the place is not known.
-    pub fn leaves(&self, place: Place, spec: &DigestSpec, as_of: AsOf, bucket: u16) -> Result<Vec<(Vec<u8>, Leaf)>> {
+    pub fn leaves(
+        &self,
+        place: Place,
+        spec: &DigestSpec,
+        as_of: AsOf,
+        bucket: u16,
+    ) -> Result<Vec<(Vec<u8>, Leaf)>> {
         let mut out = Vec::new();
         let mut scratch = Vec::new();
         self.groups().rows(place, None, |key, row| {

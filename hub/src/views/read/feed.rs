@@ -79,7 +79,11 @@ pub struct ChangeSet(Content);
 enum Content {
     /// A batch's column block and the feed entry that says what to make of it. `reading` is there
     /// when rows must be read into a library.
-    Batch { raw: Vec<u8>, body: Vec<u8>, reading: Option<Arc<ViewEntry>> },
+    Batch {
+        raw: Vec<u8>,
+        body: Vec<u8>,
+        reading: Option<Arc<ViewEntry>>,
+    },
     Written(Vec<u8>),
     Rows(Vec<u8>),
 }
@@ -103,11 +107,14 @@ impl ChangeSet {
     /// When what is stored does not decode.
     pub fn visit(&self, mut visit: impl FnMut(FeedChange<'_>)) -> Result<()> {
         match &self.0 {
-            Content::Batch { raw, body, reading } => visit_batch(raw, body, reading.as_deref(), visit),
+            Content::Batch { raw, body, reading } => {
+                visit_batch(raw, body, reading.as_deref(), visit)
+            }
             Content::Written(bytes) => {
                 let mut rest = &bytes[..];
                 while !rest.is_empty() {
-                    let ((key, before, after), next) = feed_entry::read_change(rest).ok_or(DAMAGED)?;
+                    let ((key, before, after), next) =
+                        feed_entry::read_change(rest).ok_or(DAMAGED)?;
                     visit(FeedChange { key, before: parse(before)?, after: parse(after)? });
                     rest = next;
                 }
@@ -116,7 +123,7 @@ impl ChangeSet {
             Content::Rows(bytes) => {
                 let mut rest = &bytes[..];
                 while !rest.is_empty() {
-                    let ((key, row), next) = feed_entry::read_row(rest).ok_or(DAMAGED)?;
+                    let (key, row, next) = feed_entry::read_row(rest).ok_or(DAMAGED)?;
                     let row = parse(Some(row))?;
                     visit(FeedChange { key, before: row, after: row });
                     rest = next;
@@ -201,7 +208,9 @@ impl FeedCache {
 
     fn put(&self, feed: FeedNo, item: &Arc<FeedItem>) {
         let mut held = self.held.lock();
-        if item.bytes() > self.limit / 4 || held.items.insert((feed, item.seq), Arc::clone(item)).is_some() {
+        if item.bytes() > self.limit / 4
+            || held.items.insert((feed, item.seq), Arc::clone(item)).is_some()
+        {
             return;
         }
         held.bytes += item.bytes();
@@ -224,7 +233,12 @@ pub(in super::super) struct Reader<'a, L> {
 
 impl<L: Log> Reader<'_, L> {
     /// Entries behind `after`, until they hold `max_bytes` (at least one, if there is one).
-    pub(in super::super) fn after(&self, place: Place, after: u64, max_bytes: usize) -> Result<Vec<Arc<FeedItem>>> {
+    pub(in super::super) fn after(
+        &self,
+        place: Place,
+        after: u64,
+        max_bytes: usize,
+    ) -> Result<Vec<Arc<FeedItem>>> {
         let partition = self.core.partition_of(place)?;
         let feed = place.feed();
         let mut options = rocksdb::ReadOptions::default();
@@ -270,7 +284,13 @@ impl<L: Log> Reader<'_, L> {
         Ok(Some(feed_entry::split(&bytes).ok_or(DAMAGED)?.0.hash))
     }
 
-    fn item(&self, place: Place, partition: PartitionId, seq: u64, stored: &[u8]) -> Result<FeedItem> {
+    fn item(
+        &self,
+        place: Place,
+        partition: PartitionId,
+        seq: u64,
+        stored: &[u8],
+    ) -> Result<FeedItem> {
         let (head, body) = feed_entry::split(stored).ok_or(DAMAGED)?;
         let Head { kind, as_of, log_time_ms, hash } = head;
         let what = match kind {
@@ -280,13 +300,23 @@ impl<L: Log> Reader<'_, L> {
             Kind::Clock => {
                 let (from, rows) = body.split_first_chunk::<4>().ok_or(DAMAGED)?;
                 let from = AsOf::from_number(u32::from_le_bytes(*from)).ok_or(DAMAGED)?;
-                FeedWhat::ClockDate { from, to: as_of, rows: ChangeSet(Content::Rows(rows.to_vec())) }
+                FeedWhat::ClockDate {
+                    from,
+                    to: as_of,
+                    rows: ChangeSet(Content::Rows(rows.to_vec())),
+                }
             }
         };
         Ok(FeedItem { seq, hash, as_of, log_time_ms, what })
     }
 
-    fn batch(&self, place: Place, partition: PartitionId, seq: u64, body: &[u8]) -> Result<ChangeSet> {
+    fn batch(
+        &self,
+        place: Place,
+        partition: PartitionId,
+        seq: u64,
+        body: &[u8],
+    ) -> Result<ChangeSet> {
         let batch = BatchBody::parse(body).ok_or(DAMAGED)?;
         let reading = match place {
             Place::Resource(_) => None,
@@ -297,11 +327,13 @@ impl<L: Log> Reader<'_, L> {
                     .ok_or(ViewError::UnknownResource(batch.resource))?,
             ),
         };
-        let raw = self.payload(partition, batch.offset).map_err(|error| match error {
+        let raw = match self.payload(partition, batch.offset) {
             // The log was trimmed behind a slow follower: it starts again from a snapshot.
-            ViewError::Log(LogError::Trimmed { .. }) => ViewError::NoSuchPosition { feed: place.feed(), seq },
-            other => other,
-        })?;
+            Err(ViewError::Log(LogError::Trimmed { .. })) => {
+                return Err(ViewError::NoSuchPosition { feed: place.feed(), seq });
+            }
+            raw => raw?,
+        };
         Ok(ChangeSet(Content::Batch { raw, body: body.to_vec(), reading }))
     }
 

@@ -106,6 +106,9 @@ pub(in super::super) struct Groups<'a> {
     pub(in super::super) snapshot: Option<&'a Snapshot<'a>>,
 }
 
+/// Up to so many resources of a space are asked one by one for a key.
+const ASK_EACH: usize = 8;
+
 /// What a walk is told after each group.
 type Step = Result<ControlFlow<()>>;
 
@@ -118,7 +121,11 @@ impl<'a> Groups<'a> {
         options
     }
 
-    pub(in super::super) fn iterator(&self, partition: PartitionId, prefix: &[u8]) -> Result<DBRawIterator<'a>> {
+    pub(in super::super) fn iterator(
+        &self,
+        partition: PartitionId,
+        prefix: &[u8],
+    ) -> Result<DBRawIterator<'a>> {
         let mut options = self.options();
         options.set_iterate_upper_bound(keys::after_prefix(prefix));
         Ok(self.core.store.db.raw_iterator_cf_opt(self.core.store.family(partition)?, options))
@@ -146,7 +153,8 @@ impl<'a> Groups<'a> {
         }
         let mut group = Group::default();
         while let Some((key, value)) = found.item() {
-            let (key, resource) = keys::parse_row(key).ok_or(ViewError::Damaged { what: "row key" })?;
+            let (key, resource) =
+                keys::parse_row(key).ok_or(ViewError::Damaged { what: "row key" })?;
             if key != group.key() || group.rows.is_empty() {
                 if !group.rows.is_empty() && visit(&group)?.is_break() {
                     return Ok(());
@@ -195,14 +203,41 @@ impl<'a> Groups<'a> {
     }
 
     /// The group of one key; it has no rows if there are none.
-    pub(in super::super) fn group(&self, space: SpaceNo, partition: PartitionId, key: &[u8]) -> Result<Group> {
+    pub(in super::super) fn group(
+        &self,
+        space: SpaceNo,
+        partition: PartitionId,
+        key: &[u8],
+    ) -> Result<Group> {
         let mut group = Group::default();
+        if let Some(members) = self.core.directory.members(space)
+            && members.len() <= ASK_EACH
+        {
+            // Filters answer most of these; an iterator would have to look into every file.
+            group.begin(key);
+            let (family, options) = (self.core.store.family(partition)?, self.options());
+            let mut stored = Vec::with_capacity(key.len() + 16);
+            for resource in members.iter() {
+                keys::row_into(&mut stored, space, key, *resource);
+                let found = self.core.store.db.get_pinned_cf_opt(family, &stored, &options);
+                if let Some(value) = found.map_err(ViewError::engine("read"))? {
+                    group.push(*resource, &value)?;
+                }
+            }
+            return Ok(group);
+        }
         let mut rows = self.iterator(partition, &keys::rows_of_space(space))?;
         self.load(&mut rows, space, key, &mut group)?;
         Ok(group)
     }
 
-    fn load(&self, rows: &mut DBRawIterator<'_>, space: SpaceNo, key: &[u8], group: &mut Group) -> Result<()> {
+    fn load(
+        &self,
+        rows: &mut DBRawIterator<'_>,
+        space: SpaceNo,
+        key: &[u8],
+        group: &mut Group,
+    ) -> Result<()> {
         let mut prefix = Vec::with_capacity(key.len() + 8);
         keys::rows_of_key_into(&mut prefix, space, key);
         group.begin(key);
@@ -252,11 +287,17 @@ impl Core {
         partition_of(space, self.store.data_partitions())
     }
 
-    pub(in super::super) fn entry(&self, resource: ResourceNo) -> Result<std::sync::Arc<ViewEntry>> {
+    pub(in super::super) fn entry(
+        &self,
+        resource: ResourceNo,
+    ) -> Result<std::sync::Arc<ViewEntry>> {
         self.directory.entry(resource).ok_or(ViewError::UnknownResource(resource))
     }
 
-    pub(in super::super) fn library(&self, library: hutong_schema::library::LibraryId) -> Result<&'static Library> {
+    pub(in super::super) fn library(
+        &self,
+        library: hutong_schema::library::LibraryId,
+    ) -> Result<&'static Library> {
         hutong_schema::library::definition(library)
             .ok_or_else(|| ViewError::UnknownTarget(format!("library {}", library.0)))
     }

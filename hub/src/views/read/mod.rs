@@ -27,9 +27,7 @@ use super::{
     entry::{self, Place},
     error::{Result, ViewError},
     keys,
-    records::{
-        self, Applied, CheckpointRecord, FeedState, Finding, LaneState, ResourceState,
-    },
+    records::{self, Applied, CheckpointRecord, FeedState, Finding, LaneState, ResourceState},
     store::Store,
 };
 use crate::{
@@ -75,7 +73,12 @@ impl<'a> ViewSnapshot<'a> {
         Groups { core: self.core, snapshot: self.snapshot.as_ref() }
     }
 
-    fn get<T: DeserializeOwned>(&self, what: &'static str, partition: PartitionId, key: &[u8]) -> Result<Option<T>> {
+    fn get<T: DeserializeOwned>(
+        &self,
+        what: &'static str,
+        partition: PartitionId,
+        key: &[u8],
+    ) -> Result<Option<T>> {
         let family = self.core.store.family(partition)?;
         let bytes = self
             .core
@@ -180,7 +183,9 @@ impl<'a> ViewSnapshot<'a> {
                 let family = self.core.store.family(entry.partition)?;
                 let options = self.groups().options();
                 let found = self.core.store.db.get_pinned_cf_opt(family, &stored, &options);
-                let Some(value) = found.map_err(ViewError::engine("read"))? else { return Ok(None) };
+                let Some(value) = found.map_err(ViewError::engine("read"))? else {
+                    return Ok(None);
+                };
                 let (_, row) = records::split_versioned(&value)?;
                 let row = RowRef::parse(row).map_err(|_| ViewError::Damaged { what: "row" })?;
                 Ok(Some(copy(row)))
@@ -213,7 +218,9 @@ impl<'a> ViewSnapshot<'a> {
         let said: Vec<_> = entries.iter().map(|(entry, row)| (&**entry, *row)).collect();
         let mut row = RowBuf::new();
         let mut sources = Vec::new();
-        entry::merge(definition, &said, &mut row, |field, resource| sources.push((field, resource)));
+        entry::merge(definition, &said, &mut row, |field, resource| {
+            sources.push((field, resource))
+        });
         let resources = entries.iter().map(|(entry, _)| entry.resource).collect();
         Ok(Some(LibraryRecord { row, sources, resources }))
     }
@@ -276,7 +283,12 @@ impl<'a> ViewSnapshot<'a> {
     ///
     /// # Errors
     /// When the store fails.
-    pub fn findings(&self, partition: PartitionId, after: Offset, limit: usize) -> Result<Vec<Finding>> {
+    pub fn findings(
+        &self,
+        partition: PartitionId,
+        after: Offset,
+        limit: usize,
+    ) -> Result<Vec<Finding>> {
         let mut found = self.groups().iterator(partition, &keys::table(keys::Table::Finding))?;
         found.seek(keys::finding(after.next(), 0));
         let mut out = Vec::new();

@@ -38,7 +38,13 @@ impl ViewSnapshot<'_> {
     ///
     /// # Errors
     /// When the store fails or the field has no such index.
-    pub fn by_index(&self, library: LibraryId, field: FieldId, value: &[u8], limit: usize) -> Result<(Vec<Found>, bool)> {
+    pub fn by_index(
+        &self,
+        library: LibraryId,
+        field: FieldId,
+        value: &[u8],
+        limit: usize,
+    ) -> Result<(Vec<Found>, bool)> {
         let definition = self.core.library(library)?;
         let (number, kind) = index_of(definition, field)?;
         let whole = match kind {
@@ -80,7 +86,12 @@ impl ViewSnapshot<'_> {
     ///
     /// # Errors
     /// When the store fails or the library has no geometry.
-    pub fn in_box(&self, library: LibraryId, bounds: &BoundingBox, limit: usize) -> Result<(Vec<Found>, bool)> {
+    pub fn in_box(
+        &self,
+        library: LibraryId,
+        bounds: &BoundingBox,
+        limit: usize,
+    ) -> Result<(Vec<Found>, bool)> {
         let mut out = Vec::new();
         let mut more = false;
         self.visit_box(library, bounds, |key, row, _| {
@@ -97,23 +108,38 @@ impl ViewSnapshot<'_> {
     ///
     /// # Errors
     /// When the store fails or the library has no geometry.
-    pub fn nearest(&self, library: LibraryId, longitude: f64, latitude: f64, limit: usize) -> Result<Vec<(f64, Found)>> {
+    pub fn nearest(
+        &self,
+        library: LibraryId,
+        longitude: f64,
+        latitude: f64,
+        limit: usize,
+    ) -> Result<Vec<(f64, Found)>> {
         let mut degrees = 360.0 / f64::from(1u32 << FINEST);
         loop {
             let mut found: BTreeMap<Vec<u8>, (f64, RowBuf)> = BTreeMap::new();
-            self.visit_box(library, &spatial::around(longitude, latitude, degrees), |key, row, wkb| {
-                if let Ok(metres) = geometry::distance_to_point(wkb, longitude, latitude) {
-                    found.insert(key.to_vec(), (metres, copy(row)));
-                }
-                true
-            })?;
+            self.visit_box(
+                library,
+                &spatial::around(longitude, latitude, degrees),
+                |key, row, wkb| {
+                    if let Ok(metres) = geometry::distance_to_point(wkb, longitude, latitude) {
+                        found.insert(key.to_vec(), (metres, copy(row)));
+                    }
+                    true
+                },
+            )?;
             let widest = degrees >= WIDEST;
-            let reach = if widest { f64::INFINITY } else { spatial::reach_metres(latitude, degrees) };
+            let reach =
+                if widest { f64::INFINITY } else { spatial::reach_metres(latitude, degrees) };
             // What lies further than the box surely reaches could be beaten by something outside.
             if widest || found.values().filter(|(metres, _)| *metres <= reach).count() >= limit {
-                let mut found: Vec<_> =
-                    found.into_iter().map(|(key, (metres, row))| (metres, Found { key, row })).collect();
-                found.sort_by(|(a, left), (b, right)| a.total_cmp(b).then_with(|| left.key.cmp(&right.key)));
+                let mut found: Vec<_> = found
+                    .into_iter()
+                    .map(|(key, (metres, row))| (metres, Found { key, row }))
+                    .collect();
+                found.sort_by(|(a, left), (b, right)| {
+                    a.total_cmp(b).then_with(|| left.key.cmp(&right.key))
+                });
                 found.truncate(limit);
                 return Ok(found);
             }
@@ -129,7 +155,8 @@ impl ViewSnapshot<'_> {
         mut visit: impl FnMut(&[u8], RowRef<'_>, &[u8]) -> bool,
     ) -> Result<()> {
         let definition = self.core.library(library)?;
-        let spatial = (0u8..).zip(definition.indexes).find(|(_, index)| index.kind == IndexKind::Spatial);
+        let spatial =
+            (0u8..).zip(definition.indexes).find(|(_, index)| index.kind == IndexKind::Spatial);
         let (number, index) = spatial.ok_or(ViewError::NoSuchIndex)?;
         let space = SpaceNo::library(library);
         let prefix = keys::index_prefix(space, number);
@@ -145,12 +172,15 @@ impl ViewSnapshot<'_> {
                 let Some(entry) = entries.key() else {
                     return entries.status().map_err(ViewError::engine("read"));
                 };
-                let cell = Cell::from_bytes(&entry[prefix.len()..]).ok_or(ViewError::Damaged { what: "cell" })?;
+                let cell = Cell::from_bytes(&entry[prefix.len()..])
+                    .ok_or(ViewError::Damaged { what: "cell" })?;
                 let next = Window::around(bounds, cell.grid).next(cell);
                 if next != Some(cell) {
                     break next.unwrap_or(Cell { grid: cell.grid + 1, row: 0, column: 0 });
                 }
-                let key = entry.get(prefix.len() + CELL_BYTES + 1..).ok_or(ViewError::Damaged { what: "cell" })?;
+                let key = entry
+                    .get(prefix.len() + CELL_BYTES + 1..)
+                    .ok_or(ViewError::Damaged { what: "cell" })?;
                 let meets = |row: RowRef<'_>| {
                     row.get(index.field).is_some_and(|wkb| {
                         Cell::of_geometry(wkb) == Some(cell)
