@@ -172,10 +172,7 @@ impl Scan<'_> {
     /// The mark of the whole file.
     pub(super) fn mark(&self) -> Result<FileMark, Stop> {
         let path = &self.publication.config.path;
-        FileMark::whole(path).map_err(|source| match source.kind() {
-            std::io::ErrorKind::NotFound => SourceError::Missing(path.clone()).into(),
-            _ => SourceError::Read { path: path.clone(), source }.into(),
-        })
+        FileMark::whole(path).map_err(|source| SourceError::of_open(path, source).into())
     }
 
     pub(super) fn open(&self, from: Option<Position>, whole_lines: bool) -> Result<Source, Stop> {

@@ -119,7 +119,8 @@ impl Pass<'_> {
                     leaf_start(&leaf_of(row.key(), present, &mut scratch)) != known
                 }
                 Sight::Duplicate(first) => {
-                    let note = format!("row {first} has the same key");
+                    let first = first.map_or("an earlier row".to_owned(), |row| format!("row {row}"));
+                    let note = format!("{first} has the same key");
                     scan.refuse(&mut self.staged, &self.source, &row, duplicate(), &note)?;
                     continue;
                 }

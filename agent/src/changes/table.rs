@@ -1,14 +1,14 @@
 //! The keys of a snapshot while it is read: which were seen and where, which the image has.
 //!
 //! Memory is what counts here: 2.2 million keys are compared on a machine that gives the agent less
-//! than 100 MB. A key is held as 76 bits of its hash; that two keys of one file share them has, at
-//! that number, a chance of 1 in 30,000 million, and would put a row into quarantine as a duplicate.
+//! than 100 MB. A key is held as 68 bits of its hash; that two keys of one file share them has, at
+//! that number, a chance of 1 in 100 million, and would put a row into quarantine as a duplicate.
 
 use hutong_schema::digest::{KeyHash, Leaf, bucket_of};
 use hutong_schema::limits::DIGEST_BUCKETS;
 
-/// Keys by hash, packed: `row u32 · hash u64 [· leaf u64]`, open addressing within 4,096 buckets that
-/// grow by a quarter, so that little memory lies idle.
+/// Keys by hash, packed: `row [3] · hash [7] · leaf [6, only with an image]`, open addressing within
+/// 4,096 buckets that grow by a quarter, so that little memory lies idle.
 pub(super) struct KeyTable {
     buckets: Vec<Bucket>,
     stride: usize,
@@ -29,40 +29,45 @@ pub(super) enum Sight {
     New,
     /// In the image with a leaf that begins so.
     Known(LeafStart),
-    /// Read before in this row.
-    Duplicate(u64),
+    /// Read before in this row; `None` for a row whose number is too large to be remembered.
+    Duplicate(Option<u64>),
 }
 
-/// The first eight bytes of a leaf: two versions of a row share them once in 2^64.
-pub(super) type LeafStart = [u8; 8];
+/// The first bytes of a leaf: two versions of a row share them once in 2^48.
+pub(super) type LeafStart = [u8; 6];
 
 pub(super) fn leaf_start(leaf: &Leaf) -> LeafStart {
     let mut start = LeafStart::default();
-    start.copy_from_slice(&leaf[..8]);
+    start.copy_from_slice(&leaf[..6]);
     start
 }
 
+/// Bytes of a slot: row and hash, and the leaf behind them.
+const BARE: usize = 3 + 7;
+const WITH_LEAF: usize = BARE + 6;
+
 const EMPTY: u32 = 0;
 /// In the image, not read yet.
-const UNSEEN: u32 = u32::MAX;
+const UNSEEN: u32 = 0x00FF_FFFF;
 /// In the image; read, but the row was refused: it keeps its accepted version.
-const PROTECTED: u32 = u32::MAX - 1;
-const LAST_ROW: u32 = u32::MAX - 2;
+const PROTECTED: u32 = UNSEEN - 1;
+/// Stands for all rows from this number on.
+const LAST_ROW: u32 = UNSEEN - 2;
 
 impl KeyTable {
     /// A table for a source without image: leaves are not held.
     pub(super) fn without_image() -> Self {
-        Self::new(12)
+        Self::new(BARE)
     }
 
     /// A table for an image of about this many keys.
     pub(super) fn for_image(keys: u64) -> Self {
-        let mut table = Self::new(20);
+        let mut table = Self::new(WITH_LEAF);
         let each = usize::try_from(keys).unwrap_or(0) / DIGEST_BUCKETS;
         // A bucket holds a quarter more than the mean at most: five standard deviations of 500.
         let slots = each + each / 4;
         for bucket in &mut table.buckets {
-            bucket.slots = vec![0; slots * 20];
+            bucket.slots = vec![0; slots * WITH_LEAF];
         }
         table
     }
@@ -103,7 +108,8 @@ impl KeyTable {
                 slot.set_row(number);
                 Sight::Known(slot.leaf())
             }
-            first => Sight::Duplicate(first.into()),
+            LAST_ROW => Sight::Duplicate(None),
+            first => Sight::Duplicate(Some(first.into())),
         }
     }
 
@@ -184,45 +190,45 @@ impl Slot<'_> {
     }
 
     fn set_row(&mut self, row: u32) {
-        self.0[..4].copy_from_slice(&row.to_le_bytes());
+        self.0[..3].copy_from_slice(&row.to_le_bytes()[..3]);
     }
 
     fn fill(&mut self, row: u32, hash: &KeyHash) {
         self.set_row(row);
-        self.0[4..12].copy_from_slice(&rest_of(hash).to_le_bytes());
+        self.0[3..BARE].copy_from_slice(&rest_of(hash).to_be_bytes()[..7]);
     }
 
     /// Zero in a table without image.
     fn leaf(&self) -> LeafStart {
         let mut leaf = LeafStart::default();
-        if let Some(stored) = self.0.get(12..20) {
+        if let Some(stored) = self.0.get(BARE..WITH_LEAF) {
             leaf.copy_from_slice(stored);
         }
         leaf
     }
 
     fn set_leaf(&mut self, leaf: LeafStart) {
-        if let Some(stored) = self.0.get_mut(12..20) {
+        if let Some(stored) = self.0.get_mut(BARE..WITH_LEAF) {
             stored.copy_from_slice(&leaf);
         }
     }
 }
 
-/// The hash behind the bits that choose the bucket.
+/// Seven bytes of the hash behind those that choose the bucket, and a zero.
 fn rest_of(hash: &KeyHash) -> u64 {
     let mut rest = [0; 8];
-    rest.copy_from_slice(&hash[4..12]);
+    rest[..7].copy_from_slice(&hash[4..11]);
     u64::from_be_bytes(rest)
 }
 
 fn number(slot: &[u8]) -> u32 {
-    u32::from_le_bytes([slot[0], slot[1], slot[2], slot[3]])
+    u32::from_le_bytes([slot[0], slot[1], slot[2], 0])
 }
 
 fn rest_in(slot: &[u8]) -> u64 {
     let mut rest = [0; 8];
-    rest.copy_from_slice(&slot[4..12]);
-    u64::from_le_bytes(rest)
+    rest[..7].copy_from_slice(&slot[3..BARE]);
+    u64::from_be_bytes(rest)
 }
 
 #[cfg(test)]
@@ -252,8 +258,8 @@ mod tests {
                     continue;
                 }
                 let expected = match (seen.get(&key), image.get(&key)) {
-                    (Some(first), _) => Sight::Duplicate(*first),
-                    (None, Some(leaf)) => Sight::Known([*leaf; 8]),
+                    (Some(first), _) => Sight::Duplicate(Some(*first)),
+                    (None, Some(leaf)) => Sight::Known([*leaf; 6]),
                     (None, None) => Sight::New,
                 };
                 prop_assert_eq!(table.see(&hash(key), row), expected);
@@ -269,12 +275,12 @@ mod tests {
     }
 
     #[test]
-    fn two_million_keys_take_less_than_forty_megabytes() {
+    fn two_million_keys_take_little_more_than_thirty_megabytes() {
         let mut table = KeyTable::without_image();
         for key in 0..220_000u32 {
             assert_eq!(table.see(&key_hash(&key.to_be_bytes()), u64::from(key) + 1), Sight::New);
         }
         let bytes: usize = table.buckets.iter().map(|bucket| bucket.slots.capacity()).sum();
-        assert!(bytes < 4_000_000, "{bytes} bytes for a tenth of it");
+        assert!(bytes < 3_200_000, "{bytes} bytes for a tenth of it");
     }
 }

@@ -10,7 +10,7 @@ use hutong_schema::ids::NodeName;
 
 use super::section::{Collector, Section};
 use super::{
-    Config, DEFAULT_OUTBOX_CAP, DEFAULT_STORE_CACHE, FileFormat, GrantChoice, NodeConfig,
+    AfterGrant, Config, DEFAULT_OUTBOX_CAP, DEFAULT_STORE_CACHE, FileFormat, GrantChoice, NodeConfig,
     PublishConfig, SourceMode, SubscribeConfig, TextEncoding,
 };
 
@@ -177,7 +177,7 @@ fn nodes(root: &Section<'_>) -> Vec<NodeConfig> {
     }
 
     fn subscribe(table: &Section<'_>) -> Option<SubscribeConfig> {
-        table.only(&["grant", "path", "format"]);
+        table.only(&["grant", "path", "format", "withdrawn"]);
         let grant = match table.required("grant", GRANT)?.as_str() {
             "all" => Some(GrantChoice::All),
             number => match number.parse() {
@@ -190,7 +190,9 @@ fn nodes(root: &Section<'_>) -> Vec<NodeConfig> {
         };
         let path = table.required_path("path", "the folder that receives one file per grant");
         let format = table.choice("format", &FORMATS, FileFormat::Jsonl);
-        Some(SubscribeConfig { grant: grant?, path: path?, format })
+        let words = [("keep", AfterGrant::Keep), ("delete", AfterGrant::Delete)];
+        let withdrawn = table.choice("withdrawn", &words, AfterGrant::Keep);
+        Some(SubscribeConfig { grant: grant?, path: path?, format, withdrawn })
     }
 
     fn format(table: &Section<'_>, path: Option<&Path>) -> Option<FileFormat> {

@@ -79,14 +79,15 @@ impl<'a> Section<'a> {
             Some(ValueKind::Array(values)) => {
                 let mut sections = Vec::with_capacity(values.len());
                 for (index, value) in values.iter().enumerate() {
-                    match &value.kind {
-                        ValueKind::Table(table) => sections.push(Section {
-                            path: format!("{}[{index}]", self.key(name)),
-                            table: Some(table),
-                            collector: self.collector,
-                        }),
-                        _ => double("holds something that is no table"),
-                    }
+                    let ValueKind::Table(table) = &value.kind else {
+                        double("holds something that is no table");
+                        continue;
+                    };
+                    sections.push(Section {
+                        path: format!("{}[{index}]", self.key(name)),
+                        table: Some(table),
+                        collector: self.collector,
+                    });
                 }
                 sections
             }
@@ -99,14 +100,15 @@ impl<'a> Section<'a> {
 
     /// A text; numbers are taken as they are written.
     pub(super) fn text(&self, name: &str) -> Option<String> {
-        match self.value(name)? {
-            ValueKind::String(text) => Some(text.clone()),
-            ValueKind::I64(number) => Some(number.to_string()),
-            _ => {
-                self.report(name, "is not a text", "write it in double quotes");
-                None
-            }
+        let value = self.value(name)?;
+        if let ValueKind::String(text) = value {
+            return Some(text.clone());
         }
+        if let ValueKind::I64(number) = value {
+            return Some(number.to_string());
+        }
+        self.report(name, "is not a text", "write it in double quotes");
+        None
     }
 
     /// A text that must be there.
@@ -190,9 +192,7 @@ impl<'a> Section<'a> {
     }
 
     fn value(&self, name: &str) -> Option<&'a ValueKind> {
-        match &self.table?.get(name)?.kind {
-            ValueKind::Nil => None,
-            kind => Some(kind),
-        }
+        let kind = &self.table?.get(name)?.kind;
+        if matches!(kind, ValueKind::Nil) { None } else { Some(kind) }
     }
 }

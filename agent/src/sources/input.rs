@@ -23,10 +23,7 @@ pub(super) struct Input {
 
 impl Input {
     pub(super) fn open(path: &Path) -> Result<Self, SourceError> {
-        let file = File::open(path).map_err(|source| match source.kind() {
-            io::ErrorKind::NotFound => SourceError::Missing(path.to_owned()),
-            _ => SourceError::Read { path: path.to_owned(), source },
-        })?;
+        let file = File::open(path).map_err(|source| SourceError::of_open(path, source))?;
         Ok(Self { file, piece: vec![0; PIECE], start: 0, end: 0, offset: 0 })
     }
 

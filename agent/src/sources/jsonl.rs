@@ -73,9 +73,10 @@ impl JsonLines {
             },
             Some(raw) if raw.starts_with(['{', '[']) => {
                 let item = &mapping.items()[item];
-                match item.data_type {
-                    DataType::Geometry => take(Some(raw)),
-                    _ => Err(Refusal { field: item.id, reason: RejectReason::Type }),
+                if item.data_type == DataType::Geometry {
+                    take(Some(raw))
+                } else {
+                    Err(Refusal { field: item.id, reason: RejectReason::Type })
                 }
             }
             Some(raw) => take(Some(raw)),

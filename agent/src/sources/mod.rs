@@ -59,6 +59,16 @@ pub enum SourceError {
     },
 }
 
+impl SourceError {
+    pub(crate) fn of_open(path: &Path, source: std::io::Error) -> Self {
+        if source.kind() == std::io::ErrorKind::NotFound {
+            Self::Missing(path.to_owned())
+        } else {
+            Self::Read { path: path.to_owned(), source }
+        }
+    }
+}
+
 /// How a file is read.
 #[derive(Clone, Copy, Debug)]
 pub struct SourceOptions<'a> {
@@ -93,7 +103,7 @@ pub struct Source {
 }
 
 enum Records {
-    Csv(csv::CsvRecords),
+    Csv(Box<csv::CsvRecords>),
     Jsonl(jsonl::JsonLines),
 }
 
@@ -119,7 +129,7 @@ impl Source {
                     mapping.take_header(&header, entry).map_err(form)?;
                 }
                 records.begin_rows(options.from).map_err(read)?;
-                Records::Csv(records)
+                Records::Csv(Box::new(records))
             }
             FileFormat::Jsonl => {
                 Records::Jsonl(jsonl::JsonLines::new(input, options.whole_lines, options.from).map_err(read)?)
@@ -142,11 +152,13 @@ impl Source {
             Records::Csv(records) => records.row(&mut self.mapping, self.encoding, &mut self.text, row),
             Records::Jsonl(lines) => lines.row(&mut self.mapping, self.encoding, &mut self.text, row),
         };
-        result.map_err(|error| match error.kind() {
-            std::io::ErrorKind::InvalidData => {
-                SourceError::Form { path: self.path.clone(), detail: error.to_string() }
+        result.map_err(|error| {
+            let path = self.path.clone();
+            if error.kind() == std::io::ErrorKind::InvalidData {
+                SourceError::Form { path, detail: error.to_string() }
+            } else {
+                SourceError::Read { path, source: error }
             }
-            _ => SourceError::Read { path: self.path.clone(), source: error },
         })
     }
 

@@ -21,7 +21,7 @@ use super::{Conflict, ImageId, StoreError, StreamId};
 /// its bytes are bounded by the few batches each caller has under way.
 pub(super) const QUEUE: usize = 64;
 /// Bytes of requests that one fsync covers; what comes later takes the next one.
-const GROUP_BYTES: u64 = 8 * 1024 * 1024;
+const GROUP_BYTES: u64 = 2 * 1024 * 1024;
 
 /// The states of all streams as of the last commit.
 pub(super) type Published = Arc<RwLock<HashMap<StreamId, StreamRecord>>>;

@@ -37,7 +37,7 @@ pub use image::{ImageDelta, ImageEntry};
 pub use keys::{Area, ImageId, StreamId};
 pub use open::{Opened, StoreOptions};
 pub use outbox::{Origins, OutboxBatch};
-pub use read::{Leaves, View};
+pub use read::{Leaves, Record, View};
 pub use stream::{Counters, Divergence, Replace, Resume, SHARD, StreamRecord, StreamState};
 
 use batch::Operation;

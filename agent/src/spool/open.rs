@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -175,29 +176,26 @@ fn read_meta<const N: usize>(
 
 fn refused(path: &Path, error: DatabaseError) -> StoreError {
     let damaged = |detail: String| StoreError::Damaged { path: path.to_owned(), detail };
-    match error {
-        DatabaseError::DatabaseAlreadyOpen => StoreError::InUse { path: path.to_owned() },
-        DatabaseError::Storage(StorageError::Corrupted(detail)) => damaged(detail),
-        // A file that is no database at all, or cut off, reports so as invalid data.
-        DatabaseError::Storage(StorageError::Io(error))
-            if matches!(
-                error.kind(),
-                std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof
-            ) =>
-        {
-            damaged(error.to_string())
-        }
-        other => StoreError::engine("was opened", redb::Error::from(other)),
+    if matches!(error, DatabaseError::DatabaseAlreadyOpen) {
+        return StoreError::InUse { path: path.to_owned() };
     }
+    if let DatabaseError::Storage(StorageError::Corrupted(detail)) = error {
+        return damaged(detail);
+    }
+    // A file that is no database at all, or cut off, reports so as invalid data.
+    if let DatabaseError::Storage(StorageError::Io(error)) = &error
+        && matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof)
+    {
+        return damaged(error.to_string());
+    }
+    StoreError::engine("was opened", redb::Error::from(error))
 }
 
 fn as_damage(path: &Path, error: StoreError) -> StoreError {
-    match error {
-        StoreError::Record(what) => {
-            StoreError::Damaged { path: path.to_owned(), detail: what.to_owned() }
-        }
-        other => other,
+    if let StoreError::Record(what) = error {
+        return StoreError::Damaged { path: path.to_owned(), detail: what.to_owned() };
     }
+    error
 }
 
 fn opened(error: impl Into<redb::Error>) -> StoreError {

@@ -85,16 +85,19 @@ pub(super) fn reserved_len(stored: &[u8]) -> Result<u64, StoreError> {
     Head::split(stored).map(|(_, rest)| rest.len() as u64)
 }
 
-/// Batches after `after`, as many as fit into `max_bytes`, at least one.
+/// Batches after the start and up to the end of a range, as many as fit into `max_bytes`, at least one.
 pub(super) fn read(
     table: &impl ReadableTable<(u32, u64), &'static [u8]>,
     stream: StreamId,
-    after: u64,
+    seqs: std::ops::Range<u64>,
     max_bytes: usize,
 ) -> Result<Vec<OutboxBatch>, StoreError> {
     let engine = |error| StoreError::engine("read the outbox", redb::Error::from(error));
     let (mut batches, mut bytes) = (Vec::new(), 0);
-    for found in table.range((stream.0, after + 1)..=(stream.0, u64::MAX)).map_err(engine)? {
+    if seqs.is_empty() {
+        return Ok(batches);
+    }
+    for found in table.range((stream.0, seqs.start + 1)..=(stream.0, seqs.end)).map_err(engine)? {
         let (_, stored) = found.map_err(engine)?;
         bytes += stored.value().len();
         if !batches.is_empty() && bytes > max_bytes {

@@ -15,6 +15,9 @@ use super::{Conflict, ImageEntry, ImageId, Store, StoreError, StreamId};
 /// A consistent view of everything at one commit.
 pub struct View(ReadTransaction);
 
+/// Key and value of a record.
+pub type Record = (Vec<u8>, Vec<u8>);
+
 /// Keys and leaves of a part of a bucket, in the order of the key hash.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Leaves {
@@ -51,9 +54,12 @@ impl Store {
         after: u64,
         max_bytes: usize,
     ) -> Result<Vec<OutboxBatch>, StoreError> {
+        // What is on disk is published a moment later. A batch must not be sent before: its
+        // acknowledgement would find a state that does not know it.
+        let through = self.stream(stream)?.state.last_seq();
         let view = self.view()?;
         let table = view.0.open_table(OUTBOX).map_err(failed)?;
-        outbox::read(&table, stream, after, max_bytes)
+        outbox::read(&table, stream, after..through, max_bytes)
     }
 
     /// When the oldest batch that is not acknowledged was appended, milliseconds since 1970 UTC.
@@ -77,7 +83,7 @@ impl Store {
     ///
     /// # Errors
     /// When the store fails.
-    pub fn records(&self, area: Area, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+    pub fn records(&self, area: Area, prefix: &[u8]) -> Result<Vec<Record>, StoreError> {
         self.view()?.records(area, prefix)
     }
 
@@ -145,7 +151,7 @@ impl View {
     ///
     /// # Errors
     /// When the store fails.
-    pub fn records(&self, area: Area, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+    pub fn records(&self, area: Area, prefix: &[u8]) -> Result<Vec<Record>, StoreError> {
         let table = self.0.open_table(RECORDS).map_err(failed)?;
         let start = area.key(prefix);
         let mut records = Vec::new();
