@@ -51,10 +51,11 @@ impl Tasks {
     /// Waits until the hub cannot go on; for ever if all is well.
     pub async fn failure(&self) -> Arc<str> {
         let mut failed = self.failed.subscribe();
-        match failed.wait_for(Option::is_some).await {
-            Ok(reason) => reason.clone().unwrap_or_else(|| Arc::from("unknown")),
+        let reason = failed.wait_for(Option::is_some).await.ok().and_then(|reason| reason.clone());
+        match reason {
+            Some(reason) => reason,
             // The sender lives in this very handle.
-            Err(_) => std::future::pending().await,
+            None => std::future::pending().await,
         }
     }
 }

@@ -248,17 +248,12 @@ impl Running {
     }
 
     async fn until_ended(&self, stop: impl Future<Output = ()>) -> Ended {
-        let (mut log, mut views, mut disk) = (self.log.fatal(), self.views.fatal(), self.disk.clone());
-        let reason = |found: Result<watch::Ref<'_, Option<Arc<str>>>, _>| match found {
-            Ok(reason) => reason.clone().unwrap_or_else(|| Arc::from("unknown")),
-            Err(watch::error::RecvError { .. }) => Arc::from("its watch ended"),
-        };
         tokio::select! {
             () = stop => Ended::InOrder,
-            found = log.wait_for(Option::is_some) => Ended::Failed(reason(found)),
-            found = views.wait_for(Option::is_some) => Ended::Failed(reason(found)),
-            failure = self.tasks.failure() => Ended::Failed(failure),
-            _ = disk.wait_for(|level| matches!(level, DiskLevel::Full { .. })) => Ended::DiskFull,
+            reason = failure_of(self.log.fatal()) => Ended::Failed(reason),
+            reason = failure_of(self.views.fatal()) => Ended::Failed(reason),
+            reason = self.tasks.failure() => Ended::Failed(reason),
+            () = disk_full(self.disk.clone()) => Ended::DiskFull,
         }
     }
 
@@ -289,6 +284,22 @@ impl Running {
         tokio::task::spawn_blocking(move || log.close()).await?;
         tracing::info!("drained");
         Ok(ended)
+    }
+}
+
+/// Waits until a part reports that it cannot go on.
+async fn failure_of(mut part: watch::Receiver<Option<Arc<str>>>) -> Arc<str> {
+    match part.wait_for(Option::is_some).await {
+        Ok(reason) => reason.clone().unwrap_or_else(|| Arc::from("unknown")),
+        Err(_) => Arc::from("a part of the hub ended without a word"),
+    }
+}
+
+/// Waits until the disk is full.
+async fn disk_full(mut disk: watch::Receiver<DiskLevel>) {
+    if disk.wait_for(|level| matches!(level, DiskLevel::Full { .. })).await.is_err() {
+        // The watch over the disk is a vital task: its end is reported as such.
+        std::future::pending().await
     }
 }
 

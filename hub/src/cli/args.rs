@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use hutong_schema::{
     grant::{GrantId, Modes},
     ids::{CreditCode, ExchangeName, NodeName},
@@ -211,7 +211,7 @@ pub(super) struct Status {
 }
 
 #[derive(Debug, Args)]
-#[group(id = "question", required = true, multiple = false, args = ["key", "by", "area", "near"])]
+#[command(group = ArgGroup::new("question").required(true).args(["key", "by", "area", "near"]))]
 pub(super) struct Lookup {
     /// Resource code, or library: population, legal_person, geospatial.
     pub(super) target: String,
@@ -221,17 +221,11 @@ pub(super) struct Lookup {
     #[arg(long, value_name = "FIELD=VALUE", value_parser = field_value)]
     pub(super) by: Option<(String, String)>,
     /// Features that meet a box, in degrees.
-    #[arg(
-        long = "box",
-        value_name = "W,S,E,N",
-        value_delimiter = ',',
-        num_args = 4,
-        allow_hyphen_values = true
-    )]
-    pub(super) area: Option<Vec<f64>>,
+    #[arg(long = "box", value_name = "W,S,E,N", value_parser = degrees::<4>, allow_hyphen_values = true)]
+    pub(super) area: Option<[f64; 4]>,
     /// Features nearest to a point, in degrees.
-    #[arg(long, value_name = "LON,LAT", value_delimiter = ',', allow_hyphen_values = true)]
-    pub(super) near: Option<Vec<f64>>,
+    #[arg(long, value_name = "LON,LAT", value_parser = degrees::<2>, allow_hyphen_values = true)]
+    pub(super) near: Option<[f64; 2]>,
     /// Most rows shown.
     #[arg(long, default_value_t = 20)]
     pub(super) limit: u16,
@@ -257,5 +251,54 @@ fn field_value(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((field, value)) if !field.is_empty() => Ok((field.to_owned(), value.to_owned())),
         _ => Err("a field and its value, such as name=张示例".to_owned()),
+    }
+}
+
+fn degrees<const N: usize>(text: &str) -> Result<[f64; N], String> {
+    let expected = || format!("{N} numbers in degrees joined by commas");
+    let numbers = text.split(',').map(|part| part.trim().parse::<f64>());
+    let numbers: Vec<f64> = numbers.collect::<Result<_, _>>().map_err(|_| expected())?;
+    let numbers: [f64; N] = numbers.try_into().map_err(|_| expected())?;
+    if numbers.iter().all(|number| number.is_finite() && number.abs() <= 360.0) {
+        Ok(numbers)
+    } else {
+        Err(expected())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_lookup_asks_exactly_one_question() {
+        let parse = |line: &str| Cli::try_parse_from(line.split(' ')).map(|cli| cli.command);
+        let good = [
+            "hub lookup population 11010519491231002X --reason x",
+            "hub lookup population --by name=x --reason x",
+            "hub lookup geospatial --near 123.85,42.29 --limit 3 --reason x",
+            "hub lookup geospatial --box -1.5,40,1.5,41 --reason x",
+        ];
+        for line in good {
+            assert!(matches!(parse(line), Ok(Command::Lookup(_))), "{line}: {:?}", parse(line));
+        }
+        let bad = [
+            "hub lookup population --reason x",
+            "hub lookup population k",
+            "hub lookup population k --by name=x --reason x",
+            "hub lookup geospatial --near 123.85 --reason x",
+            "hub lookup geospatial --box 1,2,3 --reason x",
+            "hub lookup population --by name --reason x",
+        ];
+        for line in bad {
+            assert!(parse(line).is_err(), "{line}");
+        }
     }
 }

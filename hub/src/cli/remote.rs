@@ -173,23 +173,13 @@ async fn lookup(cli: &Cli, client: &Client, question: &Lookup) -> anyhow::Result
     print(cli, &answer, report::found)
 }
 
+/// The command line has exactly one of them.
 fn by(question: &Lookup) -> anyhow::Result<LookupBy> {
-    let degrees = |option: &str, numbers: &[f64], names: &str| {
-        anyhow::anyhow!("{option} takes {names} in degrees, {} numbers were given", numbers.len())
-    };
-    if let Some(key) = &question.key {
-        return Ok(LookupBy::Key(key.clone()));
-    }
-    if let Some((field, value)) = &question.by {
-        return Ok(LookupBy::Index { field: field.clone(), value: value.clone() });
-    }
-    if let Some(numbers) = &question.area {
-        let bounds = numbers.as_slice().try_into();
-        return Ok(LookupBy::Box(bounds.map_err(|_| degrees("--box", numbers, "W,S,E,N"))?));
-    }
-    let numbers = question.near.as_deref().unwrap_or_default();
-    let point = numbers.try_into().map_err(|_| degrees("--near", numbers, "LON,LAT"))?;
-    Ok(LookupBy::Nearest(point))
+    let key = question.key.clone().map(LookupBy::Key);
+    let index = question.by.clone().map(|(field, value)| LookupBy::Index { field, value });
+    let area = question.area.map(LookupBy::Box);
+    let near = question.near.map(LookupBy::Nearest);
+    key.or(index).or(area).or(near).context("say what to look up: a key, --by, --box or --near")
 }
 
 /// The account that asks, as the system calls it.

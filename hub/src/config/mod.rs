@@ -183,7 +183,8 @@ fn read(reader: &mut Reader, folder: &Path) -> Option<Config> {
     let utc_offset_hours: i32 = reader.number("clock.utc_offset_hours", 8, -12..=14);
     Some(Config {
         exchange: exchange?,
-        data_dir: folder.join(data_dir),
+        // Joining drops the dot of ".", so that paths in messages stay readable.
+        data_dir: folder.join(data_dir).components().collect(),
         listen,
         http,
         names,
