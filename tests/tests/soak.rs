@@ -101,7 +101,6 @@ fn stage(breaks: Breaks, seed: u64, rounds: u64) -> Result<Sums> {
     }
     let cuts = watch_power(breaks, &mut city)?;
     city.start()?;
-    city.wait()?;
     let mut churn = CityChurn::new(&city.inventory, seed)?;
     let mut sums = Sums::default();
     for round in 0..rounds {

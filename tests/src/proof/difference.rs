@@ -79,13 +79,21 @@ pub(super) fn name(walk: &Walk<'_>, first: &First) -> Result<Vec<Difference>> {
     let mut found = Vec::new();
     for subject in (0..wanted.len()).filter(|subject| !wanted[*subject].is_empty()) {
         let at = |place: Place| &held[place as usize][subject];
+        let granted = subject >= walk.subjects.classes.len();
+        let mut between = |left, right| {
+            found.extend(compare(walk.subjects, subject, at, left, right));
+        };
         if first.damaged.contains(&subject) {
+            // Behind the damage the hub's rows were not seen: they are asked for one by one.
+            if granted {
+                between(Place::Source, Place::Subscriber);
+            }
             found.extend(unreadable(walk, subject, at(Place::Source))?);
-        } else {
-            found.extend(compare(walk.subjects, subject, at, Place::Source, Place::Hub));
+            continue;
         }
-        if subject >= walk.subjects.classes.len() {
-            found.extend(compare(walk.subjects, subject, at, Place::Hub, Place::Subscriber));
+        between(Place::Source, Place::Hub);
+        if granted {
+            between(Place::Hub, Place::Subscriber);
         }
     }
     Ok(found)

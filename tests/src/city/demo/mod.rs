@@ -76,7 +76,6 @@ pub fn demo(options: &Options) -> Result<bool> {
     let dir = dir.canonicalize().with_context(|| format!("find {}", dir.display()))?;
 
     let mut running = Running::begin(City::plan(options.scale)?, files, dir)?;
-    running.start()?;
     let phases = watch::until_done(&mut running)?;
     let loaded = running.since.elapsed();
     running.hub.flush()?;
@@ -130,14 +129,6 @@ impl Running {
         Ok(running)
     }
 
-    /// Starts all agents.
-    ///
-    /// # Errors
-    /// When one cannot be started.
-    pub fn start(&mut self) -> Result<()> {
-        fleet::start(self)
-    }
-
     /// Runs the proof in a process of its own: whether all is equal, and what it printed.
     ///
     /// # Errors
@@ -148,11 +139,11 @@ impl Running {
         Ok((ran.success, format!("{}{}", ran.out, ran.err)))
     }
 
-    /// Waits until every row is stored, searchable and delivered.
+    /// Starts all agents, and waits until every row is stored, searchable and delivered.
     ///
     /// # Errors
     /// When that does not happen.
-    pub fn wait(&mut self) -> Result<()> {
+    pub fn start(&mut self) -> Result<()> {
         watch::until_done(self).map(|_| ())
     }
 

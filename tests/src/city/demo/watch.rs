@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use indicatif::{MultiProgress, ProgressBar};
 
+use super::fleet::Fleet;
 use super::{Running, STANDSTILL};
 use crate::city::bar;
 use crate::harness::Hub;
@@ -74,7 +75,7 @@ pub(super) struct Phase {
     value: fn(&Gauges) -> u64,
 }
 
-/// Waits until everything has arrived everywhere.
+/// Starts all agents, and waits until everything has arrived everywhere.
 pub(super) fn until_done(running: &mut Running) -> Result<Vec<Phase>> {
     let totals = running.city.totals();
     let bars = MultiProgress::new();
@@ -91,9 +92,11 @@ pub(super) fn until_done(running: &mut Running) -> Result<Vec<Phase>> {
         phase("rows delivered", None, |now| now.delivered)?,
         phase("subscriptions level", Some(running.inventory.grants.len() as u64), |now| now.level)?,
     ];
+    let mut fleet = Fleet::new(running);
     let (mut last, mut moved) = (Gauges::default(), Instant::now());
     loop {
         let mut now = Gauges::read(&running.hub)?;
+        fleet.go_on(running, now.enrolled)?;
         if now.applied >= totals.rows {
             now.complete(&running.hub)?;
         }
