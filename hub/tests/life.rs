@@ -48,7 +48,8 @@ async fn start(dir: &Path) -> Served {
         };
         serve(config, stop, |addresses| {
             let _ = ready.send(addresses);
-        }).await
+        })
+        .await
     });
     let addresses = tokio::time::timeout(SOON, readied).await.expect("in time").expect("ready");
     Served { addresses, stop, ended }
@@ -60,7 +61,10 @@ async fn stop(served: Served) {
     assert_eq!(ended.expect("served"), Ended::InOrder);
 }
 
-async fn exchange(mut stream: impl AsyncRead + AsyncWrite + Unpin, request: String) -> (u16, String) {
+async fn exchange(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    request: String,
+) -> (u16, String) {
     stream.write_all(request.as_bytes()).await.expect("asked");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.expect("answered");
@@ -158,7 +162,9 @@ async fn a_hub_does_not_serve_what_was_not_founded_or_not_so() {
     assert!(error.to_string().contains("hutong-hub init"), "{error:#}");
 
     found_in(dir).await.expect("founded");
-    for other in ["[hub]\nexchange = \"other\"\n[log]\npartitions = 2\n", "[hub]\nexchange = \"tieling\"\n"] {
+    for other in
+        ["[hub]\nexchange = \"other\"\n[log]\npartitions = 2\n", "[hub]\nexchange = \"tieling\"\n"]
+    {
         std::fs::write(dir.join("hub.toml"), other).expect("written");
         let error = serve(config(dir), never(), |_| ()).await.expect_err("founded otherwise");
         assert!(error.to_string().contains("was founded"), "{error:#}");

@@ -86,7 +86,10 @@ async fn flush(State(office): State<Arc<Office>>) -> Answer<Flushed> {
     Ok(Json(Flushed {}))
 }
 
-async fn reconcile(State(office): State<Arc<Office>>, Body(order): Body<ReconcileOrder>) -> Answer<Report> {
+async fn reconcile(
+    State(office): State<Arc<Office>>,
+    Body(order): Body<ReconcileOrder>,
+) -> Answer<Report> {
     let scope = Scope { subject: order.subject, repair: order.repair };
     let progress = |done, total| tracing::debug!(done, total, "reconciling");
     Ok(Json(office.reconciler.run(&scope, progress).await))

@@ -87,8 +87,11 @@ impl From<Refused> for Failed {
             Some(RefusalCode::Internal) => StatusCode::INTERNAL_SERVER_ERROR,
             Some(_) | None => StatusCode::CONFLICT,
         };
-        let failure =
-            Failure { code: format!("HT-{}", refused.code), message: refused.detail, problems: vec![] };
+        let failure = Failure {
+            code: format!("HT-{}", refused.code),
+            message: refused.detail,
+            problems: vec![],
+        };
         Self { status, failure }
     }
 }

@@ -58,8 +58,12 @@ fn look_up(office: &Office) -> Result<(), ViewError> {
 
     let today = office.today();
     let (mut running, mut level) = (0, 0);
-    for record in grants.iter().filter(|record| record.grant.modes.deliver && record.in_force(today)) {
-        let Some(standing) = office.router.subscriptions().standing(record.grant.id) else { continue };
+    for record in
+        grants.iter().filter(|record| record.grant.modes.deliver && record.in_force(today))
+    {
+        let Some(standing) = office.router.subscriptions().standing(record.grant.id) else {
+            continue;
+        };
         let Some(place) = snapshot.place(&record.grant.target) else { continue };
         running += u64::from(standing.running);
         let head = snapshot.feed_state(place)?.seq;

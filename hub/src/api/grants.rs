@@ -14,8 +14,8 @@ use jiff::civil::Date;
 
 use super::{
     admin::Body,
-    office::Office,
     failure::{Answer, Failed},
+    office::Office,
     types::{GrantDone, GrantLine, GrantOrder, WithdrawOrder},
 };
 use crate::{
@@ -42,13 +42,11 @@ pub(super) async fn withdraw(
 }
 
 fn done(outcome: Outcome) -> Answer<GrantDone> {
-    match outcome {
-        Outcome::Grant(id) => Ok(Json(GrantDone { id })),
-        other => {
-            let error = std::io::Error::other(format!("{other:?}"));
-            Err(Failed::internal("the command had another outcome", &error))
-        }
-    }
+    let Outcome::Grant(id) = outcome else {
+        let error = std::io::Error::other(format!("{outcome:?}"));
+        return Err(Failed::internal("the command had another outcome", &error));
+    };
+    Ok(Json(GrantDone { id }))
 }
 
 /// All grants, withdrawn ones included.
@@ -63,7 +61,10 @@ fn line(registry: &Registry, record: &GrantRecord, today: Date) -> GrantLine {
     let grant = &record.grant;
     let items = items(registry, &grant.target).unwrap_or_default();
     let name = |id: &FieldId| {
-        items.iter().find(|item| item.id == *id).map_or_else(|| id.to_string(), |item| item.name.clone())
+        items
+            .iter()
+            .find(|item| item.id == *id)
+            .map_or_else(|| id.to_string(), |item| item.name.clone())
     };
     let state = match &record.withdrawn {
         Some(reason) => format!("withdrawn: {reason}"),
@@ -94,7 +95,8 @@ fn understand(office: &Office, order: GrantOrder) -> Result<GrantRequest, Failed
     let target = target(&order.target)?;
     let registry = office.registry.read();
     let Some(items) = items(&registry, &target) else {
-        let expected = "a resource of the catalogue, or a library: population, legal_person, geospatial";
+        let expected =
+            "a resource of the catalogue, or a library: population, legal_person, geospatial";
         return Err(Failed::mistake("grant", "target", expected, &order.target));
     };
     let mut problems = Vec::new();
@@ -161,5 +163,8 @@ pub(super) fn items(registry: &Registry, target: &Target) -> Option<Vec<Item>> {
 
 /// The item with this machine name or, failing that, this label.
 pub(super) fn named<'i>(items: &'i [Item], name: &str) -> Option<&'i Item> {
-    items.iter().find(|item| item.name == name).or_else(|| items.iter().find(|item| item.label == name))
+    items
+        .iter()
+        .find(|item| item.name == name)
+        .or_else(|| items.iter().find(|item| item.label == name))
 }

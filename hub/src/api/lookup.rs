@@ -14,9 +14,9 @@ use hutong_schema::{
 
 use super::{
     admin::Body,
-    office::Office,
     failure::{Answer, Failed},
     grants,
+    office::Office,
     types::{LookupAnswer, LookupBy, LookupOrder, LookupRow},
 };
 use crate::{
@@ -37,7 +37,8 @@ pub(super) async fn ask(
 ) -> Answer<LookupAnswer> {
     let reason = order.reason.trim();
     if reason.is_empty() || reason.chars().count() > REASON_MAX {
-        let expected = format!("the case or file that the question belongs to, 1 to {REASON_MAX} characters");
+        let expected =
+            format!("the case or file that the question belongs to, 1 to {REASON_MAX} characters");
         return Err(Failed::mistake("lookup", "reason", expected, format!("\"{reason:.40}\"")));
     }
     if !(1..=ROWS_MAX).contains(&order.limit) {
@@ -54,7 +55,12 @@ pub(super) async fn ask(
 }
 
 /// Keeps who asked about whom, and why; of keys only pseudonyms.
-async fn record(office: &Office, order: &LookupOrder, target: Target, keys: Vec<Vec<u8>>) -> Result<(), Failed> {
+async fn record(
+    office: &Office,
+    order: &LookupOrder,
+    target: Target,
+    keys: Vec<Vec<u8>>,
+) -> Result<(), Failed> {
     let now = crate::clock::now_ms();
     let unrecorded = "the question could not be recorded and is not answered";
     let keys = keys.iter().map(|key| office.access.pseudonym(key, now)).collect::<Result<_, _>>();
@@ -121,7 +127,11 @@ impl<'h> Search<'h> {
                 let found = self.snapshot.nearest(library, *longitude, *latitude, limit);
                 let found = found.map_err(|error| unsearchable(error, "nearest"))?;
                 let more = found.len() == limit;
-                (found.into_iter().map(|(metres, found)| (found, Some(metres))).collect(), more, vec![])
+                (
+                    found.into_iter().map(|(metres, found)| (found, Some(metres))).collect(),
+                    more,
+                    vec![],
+                )
             }
         };
         for (found, _) in &hits {
@@ -138,7 +148,12 @@ impl<'h> Search<'h> {
             Place::Library(library) => Ok(library),
             Place::Resource(_) => {
                 let expected = format!("a library, since {what} is asked for");
-                Err(Failed::mistake("lookup", "target", expected, "a resource: it is looked up by its key"))
+                Err(Failed::mistake(
+                    "lookup",
+                    "target",
+                    expected,
+                    "a resource: it is looked up by its key",
+                ))
             }
         }
     }
@@ -151,8 +166,11 @@ impl<'h> Search<'h> {
             None => grants::named(&self.items, name),
         };
         item.ok_or_else(|| {
-            let names: Vec<_> =
-                definition.iter().flat_map(|library| library.indexes).map(|index| index.name).collect();
+            let names: Vec<_> = definition
+                .iter()
+                .flat_map(|library| library.indexes)
+                .map(|index| index.name)
+                .collect();
             Failed::mistake("lookup", "field", format!("an index: {}", names.join(", ")), name)
         })
     }
@@ -165,7 +183,12 @@ impl<'h> Search<'h> {
         if parts.len() != keys.len() {
             let names: Vec<_> = keys.iter().map(|item| item.name.as_str()).collect();
             let expected = format!("{} parts joined by '|': {}", keys.len(), names.join("|"));
-            return Err(Failed::mistake("lookup", "key", expected, format!("{} parts", parts.len())));
+            return Err(Failed::mistake(
+                "lookup",
+                "key",
+                expected,
+                format!("{} parts", parts.len()),
+            ));
         }
         let mut key = Vec::new();
         for (item, part) in keys.into_iter().zip(parts) {
@@ -200,7 +223,8 @@ impl<'h> Search<'h> {
         let Some(record) = self.snapshot.library_record(library, key)? else {
             return Ok(BTreeMap::new());
         };
-        let name = |field: FieldId| self.items.iter().find(|item| item.id == field).map(|item| &item.name);
+        let name =
+            |field: FieldId| self.items.iter().find(|item| item.id == field).map(|item| &item.name);
         let shown = record.sources.iter().filter(|(field, _)| row.get(*field).is_some());
         let sources = shown.filter_map(|(field, resource)| {
             let entry = self.office.registry.entry(*resource)?;
@@ -222,7 +246,9 @@ fn canonical(item: &Item, raw: &str) -> Result<Vec<u8>, Failed> {
 /// A value for people: geometry as GeoJSON, everything else is text already.
 fn text(item: &Item, value: &[u8]) -> String {
     match item.data_type {
-        DataType::Geometry => geometry::to_geojson(value).unwrap_or_else(|error| format!("({error})")),
+        DataType::Geometry => {
+            geometry::to_geojson(value).unwrap_or_else(|error| format!("({error})"))
+        }
         DataType::Text
         | DataType::Number
         | DataType::Money
@@ -237,10 +263,8 @@ fn text(item: &Item, value: &[u8]) -> String {
 }
 
 fn unsearchable(error: ViewError, field: &str) -> Failed {
-    match error {
-        ViewError::NoSuchIndex => {
-            Failed::mistake("lookup", "field", "what the library is indexed by", field)
-        }
-        other => other.into(),
+    if matches!(error, ViewError::NoSuchIndex) {
+        return Failed::mistake("lookup", "field", "what the library is indexed by", field);
     }
+    error.into()
 }

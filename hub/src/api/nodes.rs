@@ -6,8 +6,8 @@ use axum::{Json, extract::State};
 
 use super::{
     admin::Body,
-    office::Office,
     failure::Answer,
+    office::Office,
     types::{ConnectionLine, NodeLine, RetireOrder},
 };
 use crate::{govern::Command, nodes::Presence};

@@ -7,7 +7,6 @@ use hutong_schema::ids::ExchangeName;
 use jiff::{SignedDuration, civil::Date, tz::Offset as UtcOffset};
 use tokio::sync::watch;
 
-
 use crate::{
     audit::AccessLog,
     governor::Governor,

@@ -12,9 +12,7 @@ use serde::Deserialize;
 use super::{
     failure::Answer,
     office::Office,
-    types::{
-        LibraryLine, PartitionLine, ResourceLine, ResourceTotals, Status, SubscriptionLine,
-    },
+    types::{LibraryLine, PartitionLine, ResourceLine, ResourceTotals, Status, SubscriptionLine},
 };
 use crate::{
     log::{Log, Offset, PartitionId},
@@ -33,7 +31,10 @@ pub(super) struct Wanted {
 }
 
 /// Everything an operator asks first.
-pub(super) async fn show(State(office): State<Arc<Office>>, Query(wanted): Query<Wanted>) -> Answer<Status> {
+pub(super) async fn show(
+    State(office): State<Arc<Office>>,
+    Query(wanted): Query<Wanted>,
+) -> Answer<Status> {
     let status = tokio::task::spawn_blocking(move || collect(&office, &wanted)).await??;
     Ok(Json(status))
 }
@@ -142,7 +143,10 @@ fn libraries(snapshot: &ViewSnapshot<'_>) -> Result<Vec<LibraryLine>, ViewError>
     library::all().iter().map(line).collect()
 }
 
-fn subscriptions(office: &Office, snapshot: &ViewSnapshot<'_>) -> Result<Vec<SubscriptionLine>, ViewError> {
+fn subscriptions(
+    office: &Office,
+    snapshot: &ViewSnapshot<'_>,
+) -> Result<Vec<SubscriptionLine>, ViewError> {
     let today = office.today();
     let records: Vec<_> = office.registry.read().grants().cloned().collect();
     let mut lines = Vec::new();
@@ -171,7 +175,10 @@ fn subscriptions(office: &Office, snapshot: &ViewSnapshot<'_>) -> Result<Vec<Sub
             grantee: grant.grantee,
             node,
             state: state.to_owned(),
-            durable: standing.as_ref().and_then(|standing| standing.durable).map(|cursor| cursor.seq),
+            durable: standing
+                .as_ref()
+                .and_then(|standing| standing.durable)
+                .map(|cursor| cursor.seq),
             head,
             changes: standing.as_ref().map_or(0, |standing| standing.changes),
         });

@@ -11,8 +11,8 @@ use jiff::SignedDuration;
 
 use super::{
     admin::Body,
-    office::Office,
     failure::{Answer, Failed},
+    office::Office,
     types::{IssuedToken, TokenLine, TokensIssued, TokensOrder},
 };
 use crate::govern::Command;
@@ -34,20 +34,23 @@ pub(super) async fn issue(
     };
     let mut names = Vec::with_capacity(order.nodes.len());
     for node in &order.nodes {
-        let known = office.registry.read().department(node.department).map(|known| known.name.clone());
+        let known =
+            office.registry.read().department(node.department).map(|known| known.name.clone());
         let name = match (known, &node.department_name) {
             // A known department keeps its name: a sheet is no place to rename one.
             (Some(known), _) => known,
             (None, given) => {
                 let name = given.clone().unwrap_or_else(|| node.department.to_string());
-                let command = Command::RegisterDepartment { department: node.department, name: name.clone() };
+                let command =
+                    Command::RegisterDepartment { department: node.department, name: name.clone() };
                 office.governor.order(command).await?;
                 name
             }
         };
         names.push(name);
     }
-    let nodes: Vec<_> = order.nodes.iter().map(|node| (node.department, node.node.clone())).collect();
+    let nodes: Vec<_> =
+        order.nodes.iter().map(|node| (node.department, node.node.clone())).collect();
     let issued = office
         .tokens
         .issue(&nodes, office.authority, clock::now(), lifetime)

@@ -64,7 +64,11 @@ pub(super) async fn grants(
 }
 
 /// The events behind one offset and up to another.
-async fn events(log: &Arc<RocksLog>, after: Offset, through: Offset) -> Result<Vec<Event>, LogError> {
+async fn events(
+    log: &Arc<RocksLog>,
+    after: Offset,
+    through: Offset,
+) -> Result<Vec<Event>, LogError> {
     let log = Arc::clone(log);
     let read = tokio::task::spawn_blocking(move || {
         let mut events = Vec::new();

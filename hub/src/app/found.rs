@@ -82,7 +82,10 @@ fn agree(founding: &Founding, config: &Config) -> anyhow::Result<()> {
         bail!("--exchange is {exchange}, but {file} says {}; they must agree", config.exchange);
     }
     if let Some(partitions) = founding.partitions.filter(|given| *given != config.partitions) {
-        bail!("--partitions is {partitions}, but {file} says {}; they must agree", config.partitions);
+        bail!(
+            "--partitions is {partitions}, but {file} says {}; they must agree",
+            config.partitions
+        );
     }
     Ok(())
 }

@@ -20,8 +20,9 @@ pub enum LogFormat {
 /// # Errors
 /// When `filter` is not a list of levels, such as `info,hutong_hub::gate=debug`.
 pub fn start(format: LogFormat, filter: &str) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(filter)
-        .with_context(|| format!("--log: \"{filter}\" is not a list of levels, such as \"info\""))?;
+    let filter = EnvFilter::try_new(filter).with_context(|| {
+        format!("--log: \"{filter}\" is not a list of levels, such as \"info\"")
+    })?;
     let lines = fmt::Subscriber::builder().with_env_filter(filter).with_writer(io::stderr);
     // The error says that a subscriber is set already, which is as good.
     let _ = match format {

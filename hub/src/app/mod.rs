@@ -3,6 +3,7 @@
 mod follow;
 mod found;
 mod logging;
+mod open;
 mod pki;
 mod serve;
 mod standing;

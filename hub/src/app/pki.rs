@@ -55,7 +55,11 @@ pub(super) fn load(config: &Config, now: Timestamp) -> anyhow::Result<(Arc<Autho
     Ok((Arc::new(authority), tls))
 }
 
-fn issue_hub(authority: &Authority, config: &Config, now: Timestamp) -> anyhow::Result<Credentials> {
+fn issue_hub(
+    authority: &Authority,
+    config: &Config,
+    now: Timestamp,
+) -> anyhow::Result<Credentials> {
     let name = |text: &String| match text.parse::<IpAddr>() {
         Ok(address) => HubName::Address(address),
         Err(_) => HubName::Dns(text.clone()),

@@ -2,11 +2,10 @@
 
 use std::{
     net::SocketAddr,
-    path::Path,
     sync::{Arc, OnceLock},
 };
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use hutong_certs::{
     clock,
     enrol::Enrolment,
@@ -19,7 +18,12 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::{net::TcpListener, sync::watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{files, follow, pki, standing::FromViews};
+use super::{
+    files, follow,
+    open::{load_registry, open_log, open_views},
+    pki,
+    standing::FromViews,
+};
 use crate::{
     api::{self, Office, Readiness},
     ask::Asker,
@@ -31,10 +35,7 @@ use crate::{
         Intake,
         disk::{self, DiskLevel},
     },
-    log::{
-        Log, PartitionId, RocksLog,
-        rocks::{MarksVerdict, OpenReport, Opening},
-    },
+    log::{Log, PartitionId, RocksLog},
     nodes::Nodes,
     reconcile::Reconciler,
     routes::Router,
@@ -89,7 +90,10 @@ pub async fn serve(
     let started_ms = crate::clock::now_ms();
     let tasks = Tasks::new();
     let disk = disk::watch(&config.data_dir, config.disk, &tasks).with_context(|| {
-        format!("{} cannot be used; found an exchange with `hutong-hub init`", config.data_dir.display())
+        format!(
+            "{} cannot be used; found an exchange with `hutong-hub init`",
+            config.data_dir.display()
+        )
     })?;
     if matches!(*disk.borrow(), DiskLevel::Full { .. }) {
         return Ok(Ended::DiskFull);
@@ -103,7 +107,8 @@ pub async fn serve(
     let views = open_views(&config, &log).await?;
     views.start(&tasks.tracker, &tasks.closing);
     let (cancel, sessions) = (CancellationToken::new(), TaskTracker::new());
-    let running = Running { config: Arc::clone(&config), tasks, sessions, cancel, log, views, disk };
+    let running =
+        Running { config: Arc::clone(&config), tasks, sessions, cancel, log, views, disk };
 
     readiness.wait_for("the views catch up with the log");
     tokio::pin!(stop);
@@ -128,7 +133,11 @@ pub async fn serve(
 
 impl Running {
     /// Puts everything together; nothing is served yet.
-    async fn wire(&self, registry: RegistryHandle, started_ms: i64) -> anyhow::Result<(Arc<Office>, Gate)> {
+    async fn wire(
+        &self,
+        registry: RegistryHandle,
+        started_ms: i64,
+    ) -> anyhow::Result<(Arc<Office>, Gate)> {
         let config = &self.config;
         let follow_from = registry.read().applied();
         let governor = self.start_governor(&registry).await?;
@@ -175,8 +184,13 @@ impl Running {
             .with_context(|| format!("hub.listen: {} cannot be bound", config.listen))?;
 
         let log = Arc::clone(&self.log);
-        let grants =
-            follow::grants(log, registry.clone(), nodes.clone(), follow_from, self.tasks.closing.clone());
+        let grants = follow::grants(
+            log,
+            registry.clone(),
+            nodes.clone(),
+            follow_from,
+            self.tasks.closing.clone(),
+        );
         self.tasks.spawn_vital("grant notices", grants);
         let calendar = follow::calendar(Arc::clone(config), governor.clone(), self.cancel.clone());
         self.tasks.spawn_vital("calendar", calendar);
@@ -217,13 +231,15 @@ impl Running {
             today: Arc::new(move || config.today(clock::now())),
         };
         let log = Arc::clone(&self.log);
-        let governor = Governor::start(log, registry.clone(), &barriers, options, &self.tasks).await;
+        let governor =
+            Governor::start(log, registry.clone(), &barriers, options, &self.tasks).await;
         governor.context("start the governor")
     }
 
     async fn open_doors(&self, gate: Gate, office: &Arc<Office>) -> anyhow::Result<()> {
         let socket = self.config.path(files::SOCKET);
-        let listener = api::bind_admin(&socket).with_context(|| format!("make {}", socket.display()))?;
+        let listener =
+            api::bind_admin(&socket).with_context(|| format!("make {}", socket.display()))?;
         let (office, cancel) = (Arc::clone(office), self.cancel.clone());
         let router = office.router.clone().run(self.cancel.clone());
         self.tasks.spawn_vital("routes", router);
@@ -274,7 +290,10 @@ impl Running {
         tasks.closing.cancel();
         tasks.tracker.close();
         if tokio::time::timeout(config.grace, tasks.tracker.wait()).await.is_err() {
-            tracing::warn!(left = tasks.tracker.len(), "not everything was finished within the grace");
+            tracing::warn!(
+                left = tasks.tracker.len(),
+                "not everything was finished within the grace"
+            );
         }
         for name in [files::SOCKET, files::QUIC_ADDRESS, files::HTTP_ADDRESS] {
             // They only say where a hub was; the next one replaces them.
@@ -331,64 +350,4 @@ async fn public(
         }
     });
     Ok(address)
-}
-
-async fn open_log(config: &Config) -> anyhow::Result<Arc<RocksLog>> {
-    let (folder, options) = (config.path(files::LOG), config.log.clone());
-    no_exchange_unless(folder.exists(), config)?;
-    let (log, report) =
-        tokio::task::spawn_blocking(move || RocksLog::open(folder, options)).await?.context("open the log")?;
-    report_opening(&report);
-    Ok(Arc::new(log))
-}
-
-fn no_exchange_unless(founded: bool, config: &Config) -> anyhow::Result<()> {
-    if founded {
-        return Ok(());
-    }
-    bail!("no exchange was founded in {}; do that with `hutong-hub init`", config.data_dir.display())
-}
-
-fn report_opening(report: &OpenReport) {
-    if let Opening::Recovered { refusal, damaged } = &report.opening {
-        tracing::warn!(refusal, damaged = %damaged.display(), "the log was recovered; normal after a power cut");
-    }
-    match &report.marks {
-        MarksVerdict::Fit | MarksVerdict::Absent | MarksVerdict::Earlier => {}
-        MarksVerdict::Contradict => tracing::error!("the log lacks entries that were durable"),
-        MarksVerdict::Unreadable(reason) => {
-            tracing::warn!(reason, "the log could not be compared with its high-water marks");
-        }
-    }
-    for missing in report.began.iter().flat_map(|began| &began.missing) {
-        tracing::error!(%missing, "entries are missing; agents send them again where they still hold them");
-    }
-}
-
-async fn load_registry(config: &Config, log: &Arc<RocksLog>) -> anyhow::Result<RegistryHandle> {
-    let reader = Arc::clone(log);
-    let registry =
-        tokio::task::spawn_blocking(move || RegistryHandle::load(&*reader)).await?.context("load the registry")?;
-    let (exchange, partitions) = {
-        let state = registry.read();
-        (state.exchange().cloned(), state.data_partitions())
-    };
-    no_exchange_unless(exchange.is_some(), config)?;
-    if let Some(exchange) = exchange.filter(|founded| *founded != config.exchange) {
-        bail!("hub.exchange is {}, but this exchange was founded as {exchange}", config.exchange);
-    }
-    if partitions != config.partitions {
-        bail!(
-            "log.partitions is {}, but this exchange was founded with {partitions}; that cannot be changed",
-            config.partitions
-        );
-    }
-    Ok(registry)
-}
-
-async fn open_views(config: &Config, log: &Arc<RocksLog>) -> anyhow::Result<Views> {
-    let folder = config.path(files::VIEWS);
-    let (options, log) = (config.views.clone(), Arc::clone(log));
-    let opened = tokio::task::spawn_blocking(move || Views::open(Path::new(&folder), options, log));
-    opened.await?.context("open the views; `hutong-hub rebuild` makes them anew")
 }

@@ -57,14 +57,17 @@ impl Client {
             .header(header::HOST, "hub")
             .header(header::CONTENT_TYPE, "application/json")
             .body(Full::new(body))?;
-        let answer = sender.send_request(request).await.context("the hub ended before it answered")?;
+        let answer =
+            sender.send_request(request).await.context("the hub ended before it answered")?;
         let status = answer.status();
-        let content = answer.into_body().collect().await.context("the hub ended before it answered")?;
+        let content =
+            answer.into_body().collect().await.context("the hub ended before it answered")?;
         let content = content.to_bytes();
         connection.abort();
         if status.is_success() {
-            return serde_json::from_slice(&content)
-                .context("the hub's answer cannot be read; are hub and command of the same version?");
+            return serde_json::from_slice(&content).context(
+                "the hub's answer cannot be read; are hub and command of the same version?",
+            );
         }
         Err(refusal(status, &content))
     }

@@ -1,6 +1,10 @@
 //! The command line: parsed, carried out, printed. Everything but founding, serving, rebuilding and
 //! verifying is asked of the running hub over its socket.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "talking to a person is what this module is for")]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "talking to a person is what this module is for"
+)]
 
 mod args;
 mod client;

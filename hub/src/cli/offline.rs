@@ -36,10 +36,16 @@ pub(super) async fn init(cli: &Cli, init: &Init) -> anyhow::Result<ExitCode> {
         println!("{made}");
         return Ok(ExitCode::SUCCESS);
     }
-    println!("exchange {} founded in {data}, {} data partitions", config.exchange, config.partitions);
+    println!(
+        "exchange {} founded in {data}, {} data partitions",
+        config.exchange, config.partitions
+    );
     println!("authority {fingerprint}");
     println!("configuration {}", founding.config.display());
-    println!("back up {data}/{}: whoever has it can admit nodes, without it none can be admitted", files::AUTHORITY);
+    println!(
+        "back up {data}/{}: whoever has it can admit nodes, without it none can be admitted",
+        files::AUTHORITY
+    );
     println!("next: hutong-hub serve, then hutong-hub token add or token sheet");
     Ok(ExitCode::SUCCESS)
 }
@@ -93,7 +99,9 @@ pub(super) async fn rebuild(cli: &Cli) -> anyhow::Result<ExitCode> {
     let (folder, options) = (config.path(files::VIEWS), config.views.clone());
     let shown = spinner.clone();
     let report = tokio::task::spawn_blocking(move || {
-        let report = views::rebuild(folder, options, Arc::clone(&log), |step| shown.set_message(step.to_owned()));
+        let report = views::rebuild(folder, options, Arc::clone(&log), |step| {
+            shown.set_message(step.to_owned())
+        });
         log.close();
         report
     })
@@ -102,13 +110,17 @@ pub(super) async fn rebuild(cli: &Cli) -> anyhow::Result<ExitCode> {
     spinner.finish_and_clear();
     let different: Vec<_> = report.different.iter().map(|(resource, ..)| resource.0).collect();
     if cli.json {
-        let made = json!({ "resources": report.resources, "rows": report.rows, "different": different });
+        let made =
+            json!({ "resources": report.resources, "rows": report.rows, "different": different });
         println!("{made}");
     } else {
         println!("rebuilt {} resources with {} rows", report.resources, grouped(report.rows));
         for (ResourceNo(number), before, after) in &report.different {
             let before = before.map_or_else(|| "unreadable".to_owned(), |digest| digest.short());
-            println!("resource number {number} was different: {before} before, {} now", after.short());
+            println!(
+                "resource number {number} was different: {before} before, {} now",
+                after.short()
+            );
         }
     }
     Ok(ExitCode::SUCCESS)

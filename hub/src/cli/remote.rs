@@ -51,7 +51,11 @@ pub(super) async fn carry_out(cli: &Cli) -> anyhow::Result<ExitCode> {
 }
 
 /// Prints an answer: as JSON, or in lines for a person.
-fn print<T: Serialize>(cli: &Cli, answer: &T, lines: impl FnOnce(&T) -> Vec<String>) -> anyhow::Result<()> {
+fn print<T: Serialize>(
+    cli: &Cli,
+    answer: &T,
+    lines: impl FnOnce(&T) -> Vec<String>,
+) -> anyhow::Result<()> {
     if cli.json {
         println!("{}", serde_json::to_string_pretty(answer)?);
     } else {
@@ -78,7 +82,8 @@ async fn token(cli: &Cli, client: &Client, command: &Token) -> anyhow::Result<()
             let order = TokensOrder { nodes: read_nodes(nodes)?, hours: *hours };
             let issued: TokensIssued = client.post("/admin/tokens", &order).await?;
             let row = |issued: &crate::api::types::IssuedToken| -> anyhow::Result<SheetRow> {
-                let token: JoinToken = issued.token.parse().context("the hub issued an unreadable token")?;
+                let token: JoinToken =
+                    issued.token.parse().context("the hub issued an unreadable token")?;
                 Ok(SheetRow { department_name: issued.department_name.clone(), token })
             };
             let rows = issued.tokens.iter().map(row).collect::<anyhow::Result<Vec<_>>>()?;
@@ -102,7 +107,8 @@ fn read_nodes(path: &Path) -> anyhow::Result<Vec<TokenOrder>> {
         .from_path(path)
         .with_context(|| format!("read {}", path.display()))?;
     // A byte order mark of a spreadsheet program is no part of the first column's name.
-    let headings = reader.headers()?.iter().map(|name| name.trim_start_matches('\u{feff}').to_owned());
+    let headings =
+        reader.headers()?.iter().map(|name| name.trim_start_matches('\u{feff}').to_owned());
     let headings: csv::StringRecord = headings.collect();
     reader.set_headers(headings);
     let mut nodes = Vec::new();
@@ -125,7 +131,9 @@ async fn node(cli: &Cli, client: &Client, command: &Node) -> anyhow::Result<()> 
             let order =
                 RetireOrder { department: *department, node: node.clone(), reason: reason.clone() };
             let done: RetireOrder = client.post("/admin/nodes/retire", &order).await?;
-            print(cli, &done, |done| vec![format!("node {} of {} is retired", done.node, done.department)])
+            print(cli, &done, |done| {
+                vec![format!("node {} of {} is retired", done.node, done.department)]
+            })
         }
     }
 }
@@ -185,7 +193,8 @@ fn by(question: &Lookup) -> anyhow::Result<LookupBy> {
 /// The account that asks, as the system calls it.
 fn operator() -> String {
     let names = ["SUDO_USER", "USER", "LOGNAME"];
-    let known = names.iter().find_map(|name| std::env::var(name).ok().filter(|name| !name.is_empty()));
+    let known =
+        names.iter().find_map(|name| std::env::var(name).ok().filter(|name| !name.is_empty()));
     known.unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw()))
 }
 

@@ -11,7 +11,10 @@ use crate::{
 
 pub(super) fn status(status: &Status) -> Vec<String> {
     let mut lines = vec![
-        format!("exchange {}, {}, incarnation {}", status.exchange, status.software, status.incarnation),
+        format!(
+            "exchange {}, {}, incarnation {}",
+            status.exchange, status.software, status.incarnation
+        ),
         format!("running since {}, disk {}", time(status.started_ms), disk(status.disk)),
         format!(
             "{} departments, {} nodes in service, {} connected; filters count ages to {}",
@@ -33,13 +36,24 @@ pub(super) fn status(status: &Status) -> Vec<String> {
     let mut partitions = Table::new(&["partition", ">head", ">applied", ">behind"]);
     for line in &status.partitions {
         let applied = line.applied.map_or_else(String::new, grouped);
-        partitions.row([line.partition.clone(), grouped(line.head), applied, bytes(line.backlog_bytes)]);
+        partitions.row([
+            line.partition.clone(),
+            grouped(line.head),
+            applied,
+            bytes(line.backlog_bytes),
+        ]);
     }
     section(&mut lines, &partitions);
     let mut libraries = Table::new(&["library", "name", ">resources", ">rows", ">feed"]);
     for line in &status.libraries {
         let (resources, rows) = (grouped(line.resources as u64), grouped(line.rows));
-        libraries.row([line.library.clone(), line.name.clone(), resources, rows, grouped(line.feed_seq)]);
+        libraries.row([
+            line.library.clone(),
+            line.name.clone(),
+            resources,
+            rows,
+            grouped(line.feed_seq),
+        ]);
     }
     section(&mut lines, &libraries);
     section(&mut lines, &resources(status));
@@ -48,8 +62,16 @@ pub(super) fn status(status: &Status) -> Vec<String> {
 }
 
 fn resources(status: &Status) -> Table {
-    let mut table =
-        Table::new(&["resource", "name", "library", ">rows", ">changes", ">rejected", ">epoch", ">batch"]);
+    let mut table = Table::new(&[
+        "resource",
+        "name",
+        "library",
+        ">rows",
+        ">changes",
+        ">rejected",
+        ">epoch",
+        ">batch",
+    ]);
     for line in &status.resources {
         table.row([
             line.resource.to_string(),
@@ -66,8 +88,9 @@ fn resources(status: &Status) -> Table {
 }
 
 fn subscriptions(status: &Status) -> Table {
-    let mut table =
-        Table::new(&["grant", "target", "to", "node", "state", ">durable", ">feed", ">behind", ">sent"]);
+    let mut table = Table::new(&[
+        "grant", "target", "to", "node", "state", ">durable", ">feed", ">behind", ">sent",
+    ]);
     for line in &status.subscriptions {
         table.row([
             line.grant.to_string(),
@@ -95,7 +118,9 @@ fn section(lines: &mut Vec<String>, table: &Table) {
 fn disk(level: DiskLevel) -> String {
     match level {
         DiskLevel::Enough => "has room".to_owned(),
-        DiskLevel::Low { free_percent } => format!("nearly full ({free_percent} % free): batches are refused"),
+        DiskLevel::Low { free_percent } => {
+            format!("nearly full ({free_percent} % free): batches are refused")
+        }
         DiskLevel::Full { free_percent } => format!("full ({free_percent} % free)"),
     }
 }
@@ -108,14 +133,29 @@ pub(super) fn tokens(tokens: &[TokenLine]) -> Vec<String> {
     let mut table = Table::new(&["department", "node", "expires", "status"]);
     for line in tokens {
         let expires = format!("{:.0}", line.expires);
-        table.row([line.department.to_string(), line.node.to_string(), expires, line.status.clone()]);
+        table.row([
+            line.department.to_string(),
+            line.node.to_string(),
+            expires,
+            line.status.clone(),
+        ]);
     }
     table.lines()
 }
 
 pub(super) fn nodes(nodes: &[NodeLine]) -> Vec<String> {
-    let mut table =
-        Table::new(&["no", "department", "name", "node", "state", "address", "heartbeat", ">queued", ">oldest s", "trouble"]);
+    let mut table = Table::new(&[
+        "no",
+        "department",
+        "name",
+        "node",
+        "state",
+        "address",
+        "heartbeat",
+        ">queued",
+        ">oldest s",
+        "trouble",
+    ]);
     for line in nodes {
         let connection = line.connection.as_ref();
         let state = match (&line.retired, connection) {
@@ -132,7 +172,9 @@ pub(super) fn nodes(nodes: &[NodeLine]) -> Vec<String> {
             state,
             of(|connection| connection.address.clone()),
             of(|connection| connection.heartbeat_ms.map_or_else(String::new, time)),
-            of(|connection| format!("{} ({})", connection.queued_batches, bytes(connection.queued_bytes))),
+            of(|connection| {
+                format!("{} ({})", connection.queued_batches, bytes(connection.queued_bytes))
+            }),
             of(|connection| (connection.oldest_unacked_ms / 1_000).to_string()),
             of(trouble),
         ]);
@@ -141,16 +183,25 @@ pub(super) fn nodes(nodes: &[NodeLine]) -> Vec<String> {
 }
 
 fn trouble(connection: &ConnectionLine) -> String {
-    let troubles: Vec<String> =
-        connection.trouble.iter().map(|(resource, trouble)| format!("{resource}: {trouble}")).collect();
+    let troubles: Vec<String> = connection
+        .trouble
+        .iter()
+        .map(|(resource, trouble)| format!("{resource}: {trouble}"))
+        .collect();
     troubles.join("; ")
 }
 
 pub(super) fn grants(grants: &[GrantLine]) -> Vec<String> {
-    let mut table =
-        Table::new(&["grant", "target", "to", "name", "fields", "rows", "modes", "from", "until", "gen", "state", "purpose"]);
+    let mut table = Table::new(&[
+        "grant", "target", "to", "name", "fields", "rows", "modes", "from", "until", "gen",
+        "state", "purpose",
+    ]);
     for line in grants {
-        let modes = [("deliver", line.modes.deliver), ("lookup", line.modes.lookup), ("verify", line.modes.verify)];
+        let modes = [
+            ("deliver", line.modes.deliver),
+            ("lookup", line.modes.lookup),
+            ("verify", line.modes.verify),
+        ];
         let modes: Vec<&str> = modes.iter().filter(|(_, on)| *on).map(|(name, _)| *name).collect();
         table.row([
             line.id.to_string(),
@@ -177,7 +228,8 @@ pub(super) fn found(answer: &LookupAnswer) -> Vec<String> {
         lines.push(format!("{}{metres}", row.key));
         let mut table = Table::new(&["", "", ""]);
         for (name, value) in &row.values {
-            let source = row.sources.get(name).map_or_else(String::new, |source| format!("from {source}"));
+            let source =
+                row.sources.get(name).map_or_else(String::new, |source| format!("from {source}"));
             table.row([format!("  {name}"), shortened(value), source]);
         }
         lines.extend(table.lines().into_iter().skip(1));
@@ -203,11 +255,21 @@ fn shortened(value: &str) -> String {
 pub(super) fn reconciled(report: &Report) -> Vec<String> {
     let mut lines = Vec::new();
     compare(&mut lines, "publications: source and hub", "source", &report.publications);
-    compare(&mut lines, "subscriptions: hub's granted view and subscriber", "subscriber", &report.subscriptions);
+    compare(
+        &mut lines,
+        "subscriptions: hub's granted view and subscriber",
+        "subscriber",
+        &report.subscriptions,
+    );
     let all = report.publications.len() + report.subscriptions.len();
-    let equal = |list: &[Comparison]| list.iter().filter(|one| one.verdict == Verdict::Equal).count();
+    let equal =
+        |list: &[Comparison]| list.iter().filter(|one| one.verdict == Verdict::Equal).count();
     let equal = equal(&report.publications) + equal(&report.subscriptions);
-    lines.push(format!("{} of {} comparisons are equal", grouped(equal as u64), grouped(all as u64)));
+    lines.push(format!(
+        "{} of {} comparisons are equal",
+        grouped(equal as u64),
+        grouped(all as u64)
+    ));
     lines
 }
 
@@ -219,7 +281,15 @@ fn compare(lines: &mut Vec<String>, title: &str, other: &str, comparisons: &[Com
     };
     let other_rows = format!(">{other} rows");
     let mut table = Table::new(&[
-        "subject", "name", "party", "at", ">hub rows", &other_rows, "hub digest", other, "verdict",
+        "subject",
+        "name",
+        "party",
+        "at",
+        ">hub rows",
+        &other_rows,
+        "hub digest",
+        other,
+        "verdict",
     ]);
     for one in comparisons {
         let ((hub_rows, hub_root), (rows, root)) = (side(&one.hub), side(&one.other));

@@ -92,7 +92,11 @@ mod tests {
         table.row(["geo".into(), "94".into(), String::new()]);
         assert_eq!(
             table.lines(),
-            ["name             rows  state", "人口基础库  2 235 402  following", "geo                94"]
+            [
+                "name             rows  state",
+                "人口基础库  2 235 402  following",
+                "geo                94"
+            ]
         );
     }
 

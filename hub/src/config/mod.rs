@@ -112,7 +112,10 @@ impl Config {
     ///
     /// # Errors
     /// As [`Config::load`].
-    pub fn from_sources(path: &Path, variables: HashMap<String, String>) -> Result<Self, ConfigError> {
+    pub fn from_sources(
+        path: &Path,
+        variables: HashMap<String, String>,
+    ) -> Result<Self, ConfigError> {
         // Variables without a section are other programs' or the command line's.
         let variables = variables.into_iter().filter(|(name, _)| name.contains("__")).collect();
         let environment = Environment::with_prefix("HUTONG")
@@ -155,8 +158,10 @@ const MIB: usize = 1024 * 1024;
 
 /// Reads everything; `None` when something without a default is missing.
 fn read(reader: &mut Reader, folder: &Path) -> Option<Config> {
-    let exchange: Option<ExchangeName> =
-        reader.required("hub.exchange", "the name that the exchange was founded with, such as \"tieling\"");
+    let exchange: Option<ExchangeName> = reader.required(
+        "hub.exchange",
+        "the name that the exchange was founded with, such as \"tieling\"",
+    );
     let data_dir: PathBuf = reader.value("hub.data_dir", PathBuf::from("."));
     let address = "an address with a port, such as \"0.0.0.0:7443\"";
     let listen = reader.parsed("hub.listen", address).unwrap_or(([0, 0, 0, 0], 7443).into());
@@ -211,7 +216,12 @@ fn log(reader: &mut Reader, partitions: u16) -> LogOptions {
         data_partitions: partitions,
         queue_requests: reader.number("log.queue_requests", default.queue_requests, 1..=1 << 20),
         queue_bytes: mib(reader, "log.queue_mib", default.queue_bytes, 1..=4_096),
-        write_buffer_bytes: mib(reader, "log.write_buffer_mib", default.write_buffer_bytes, 1..=4_096),
+        write_buffer_bytes: mib(
+            reader,
+            "log.write_buffer_mib",
+            default.write_buffer_bytes,
+            1..=4_096,
+        ),
         ..default
     }
 }
@@ -219,8 +229,18 @@ fn log(reader: &mut Reader, partitions: u16) -> LogOptions {
 fn views(reader: &mut Reader) -> ViewOptions {
     let default = ViewOptions::default();
     ViewOptions {
-        block_cache_bytes: mib(reader, "views.block_cache_mib", default.block_cache_bytes, 8..=65_536),
-        write_buffer_bytes: mib(reader, "views.write_buffer_mib", default.write_buffer_bytes, 8..=65_536),
+        block_cache_bytes: mib(
+            reader,
+            "views.block_cache_mib",
+            default.block_cache_bytes,
+            8..=65_536,
+        ),
+        write_buffer_bytes: mib(
+            reader,
+            "views.write_buffer_mib",
+            default.write_buffer_bytes,
+            8..=65_536,
+        ),
         feed_cache_bytes: mib(reader, "views.feed_cache_mib", default.feed_cache_bytes, 1..=65_536),
         flush_rows: reader.number("views.flush_rows", default.flush_rows, 1_000..=10_000_000),
         flush_interval: {
@@ -250,7 +270,11 @@ fn gate(reader: &mut Reader) -> GateLimits {
         u32::try_from(bytes).unwrap_or(u32::MAX)
     };
     GateLimits {
-        streams_per_node: reader.number("gate.streams_per_node", default.streams_per_node, 2..=1_024),
+        streams_per_node: reader.number(
+            "gate.streams_per_node",
+            default.streams_per_node,
+            2..=1_024,
+        ),
         stream_window: window(reader, "gate.stream_window_mib", default.stream_window),
         connection_window: window(reader, "gate.connection_window_mib", default.connection_window),
         send_window: window(reader, "gate.send_window_mib", 8 << 20).into(),
@@ -258,7 +282,11 @@ fn gate(reader: &mut Reader) -> GateLimits {
         retry_above: reader.number("gate.retry_above", default.retry_above, 0..=65_536),
         handshake_buffer: window(reader, "gate.handshake_buffer_mib", 16 << 20).into(),
         idle_seconds: reader.number("gate.idle_seconds", default.idle_seconds, 5..=3_600),
-        heartbeat_seconds: reader.number("gate.heartbeat_seconds", default.heartbeat_seconds, 1..=600),
+        heartbeat_seconds: reader.number(
+            "gate.heartbeat_seconds",
+            default.heartbeat_seconds,
+            1..=600,
+        ),
         greeting_seconds: reader.number("gate.greeting_seconds", default.greeting_seconds, 1..=300),
         publish_credit: window(reader, "gate.publish_credit_mib", 8 << 20).into(),
     }
@@ -286,7 +314,12 @@ fn mib(
     reader.number(key, default_bytes / MIB, range).saturating_mul(MIB)
 }
 
-fn seconds(reader: &mut Reader, key: &str, default: u64, range: std::ops::RangeInclusive<u64>) -> Duration {
+fn seconds(
+    reader: &mut Reader,
+    key: &str,
+    default: u64,
+    range: std::ops::RangeInclusive<u64>,
+) -> Duration {
     Duration::from_secs(reader.number(key, default, range))
 }
 

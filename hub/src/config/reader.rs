@@ -69,10 +69,8 @@ impl Reader {
         T::Err: fmt::Display,
     {
         // An environment variable may have been taken for a number.
-        let text = match self.values.remove(key)? {
-            Value::String(text) => text,
-            other => other.to_string(),
-        };
+        let value = self.values.remove(key)?;
+        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         match text.parse() {
             Ok(value) => Some(value),
             Err(error) => {
@@ -104,15 +102,12 @@ impl Reader {
 }
 
 fn flatten(key: String, value: Value, into: &mut BTreeMap<String, Value>) {
-    match value {
-        Value::Object(table) => {
-            for (name, value) in table {
-                let key = if key.is_empty() { name } else { format!("{key}.{name}") };
-                flatten(key, value, into);
-            }
+    if let Value::Object(table) = value {
+        for (name, value) in table {
+            let key = if key.is_empty() { name } else { format!("{key}.{name}") };
+            flatten(key, value, into);
         }
-        other => {
-            into.insert(key, other);
-        }
+    } else {
+        into.insert(key, value);
     }
 }

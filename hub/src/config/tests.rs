@@ -6,13 +6,16 @@ fn load(text: &str, variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join(FILE);
     std::fs::write(&path, text).expect("written");
-    let variables = variables.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+    let variables =
+        variables.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
     Config::from_sources(&path, variables)
 }
 
 fn mistakes(text: &str) -> Vec<String> {
     match load(text, &[]) {
-        Err(ConfigError::Mistakes { mistakes, .. }) => mistakes.into_iter().map(|m| m.key).collect(),
+        Err(ConfigError::Mistakes { mistakes, .. }) => {
+            mistakes.into_iter().map(|m| m.key).collect()
+        }
         other => panic!("expected mistakes, got {other:?}"),
     }
 }
@@ -69,7 +72,8 @@ fn a_relative_data_folder_lies_beside_the_file() {
     std::fs::write(&path, format!("{LEAST}data_dir = \"state\"\n")).expect("written");
     let config = Config::from_sources(&path, HashMap::new()).expect("valid");
     assert_eq!(config.data_dir, folder.path().join("state"));
-    let error = Config::from_sources(&folder.path().join("none.toml"), HashMap::new()).expect_err("absent");
+    let error =
+        Config::from_sources(&folder.path().join("none.toml"), HashMap::new()).expect_err("absent");
     assert!(matches!(error, ConfigError::File { .. }), "{error}");
 }
 

@@ -180,7 +180,11 @@ impl Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, {}: expected {}, found {}", self.subject, self.field, self.expected, self.found)
+        write!(
+            f,
+            "{}, {}: expected {}, found {}",
+            self.subject, self.field, self.expected, self.found
+        )
     }
 }
 

@@ -56,7 +56,9 @@ pub(super) fn publish(
             }
         };
         if let Some(known) = known {
-            events.extend(regranted(registry, known, &numbered).map(|grant| Event::GrantMade { grant }));
+            events.extend(
+                regranted(registry, known, &numbered).map(|grant| Event::GrantMade { grant }),
+            );
         }
         events.push(Event::EntryPublished { resource, entry: numbered });
     }
@@ -111,7 +113,8 @@ fn check(
     for record in registry.grants_on(&target).filter(|record| record.withdrawn.is_none()) {
         let used = record.grant.filter.iter().flat_map(|filter| filter.fields());
         for field in used.filter(|field| entry.item(*field).is_none()) {
-            let expected = format!("item {field}, which the filter of grant {} reads", record.grant.id);
+            let expected =
+                format!("item {field}, which the filter of grant {} reads", record.grant.id);
             problems.add(code, "items", expected, "an entry without it");
         }
     }
@@ -123,7 +126,9 @@ fn same_place(registry: &Registry, known: &Entry, entry: &CatalogueEntry, proble
     let library = |entry: &CatalogueEntry| entry.binding.as_ref().map(|binding| binding.library);
     if library(&known.entry) != library(entry) {
         let expected = match library(&known.entry) {
-            Some(library) => format!("{library}, as registered; register a new resource to bind it otherwise"),
+            Some(library) => {
+                format!("{library}, as registered; register a new resource to bind it otherwise")
+            }
             None => "no binding, as registered; register a new resource to bind it".to_owned(),
         };
         problems.add(&entry.code, "binding.library", expected, describe_binding(entry));
@@ -140,9 +145,8 @@ fn same_keys(known: &Entry, entry: &CatalogueEntry, problems: &mut Problems) {
     let now = entry.keys();
     let ids = |keys: &[&Item]| keys.iter().map(|item| item.id).collect::<Vec<_>>();
     if ids(&before) != ids(&now) {
-        let list = |ids: Vec<FieldId>| {
-            ids.iter().map(FieldId::to_string).collect::<Vec<_>>().join(", ")
-        };
+        let list =
+            |ids: Vec<FieldId>| ids.iter().map(FieldId::to_string).collect::<Vec<_>>().join(", ");
         let expected = format!("the key items {} as registered", list(ids(&before)));
         return problems.add(&entry.code, "items", expected, list(ids(&now)));
     }

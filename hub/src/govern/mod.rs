@@ -16,7 +16,11 @@ use jiff::civil::Date;
 
 pub use commands::{Command, Decision, Denied, GrantRequest, Outcome, Problem};
 
-use crate::{log::event::Event, numbers::{NodeNo, ResourceNo}, views::registry::Registry};
+use crate::{
+    log::event::Event,
+    numbers::{NodeNo, ResourceNo},
+    views::registry::Registry,
+};
 use hutong_schema::wire::v1::{RefusalCode, Refused};
 
 /// What a command leads to. Nothing happens here: the events do not count before they are in the
@@ -30,7 +34,13 @@ pub fn decide(registry: &Registry, command: &Command, today: Date) -> Result<Dec
             people::register(registry, *department, name)
         }
         Command::EnrolNode { department, department_name, name, certificate_serial } => {
-            people::enrol(registry, *department, department_name.as_deref(), name, certificate_serial)
+            people::enrol(
+                registry,
+                *department,
+                department_name.as_deref(),
+                name,
+                certificate_serial,
+            )
         }
         Command::RetireNode { department, name, reason } => {
             people::retire(registry, *department, name, reason)
@@ -62,17 +72,29 @@ fn open_epoch(
 ) -> Result<Decision, Denied> {
     let refuse = |code, detail: String| Err(Denied::Refused(Refused::new(code, detail)));
     let Some(record) = registry.node(node).filter(|node| node.retired.is_none()) else {
-        return refuse(RefusalCode::UnknownNode, "the node is not registered or was retired".into());
+        return refuse(
+            RefusalCode::UnknownNode,
+            "the node is not registered or was retired".into(),
+        );
     };
     let Some(entry) = registry.entry(resource) else {
-        return refuse(RefusalCode::NotRegistered, format!("there is no resource number {}", resource.0));
+        return refuse(
+            RefusalCode::NotRegistered,
+            format!("there is no resource number {}", resource.0),
+        );
     };
     let code = &entry.entry.code;
     if entry.entry.provider != record.department {
-        return refuse(RefusalCode::NotYours, format!("{code} is provided by {}", entry.entry.provider));
+        return refuse(
+            RefusalCode::NotYours,
+            format!("{code} is provided by {}", entry.entry.provider),
+        );
     }
     if shard != 0 {
-        return refuse(RefusalCode::Protocol, format!("{code} is not split into shards, use shard 0"));
+        return refuse(
+            RefusalCode::Protocol,
+            format!("{code} is not split into shards, use shard 0"),
+        );
     }
     let lease = registry.lease(resource, shard);
     let holder = lease

@@ -62,7 +62,8 @@ pub(super) fn retire(
     problems.words(name, "reason", reason);
     problems.into_result()?;
     let Some(node) = registry.node_named(department, name) else {
-        let problem = Problem::new("node", "name", "a node that is enrolled", format!("{department}/{name}"));
+        let problem =
+            Problem::new("node", "name", "a node that is enrolled", format!("{department}/{name}"));
         return Err(Denied::Problems(vec![problem]));
     };
     let events = match node.retired {

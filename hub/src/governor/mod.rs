@@ -205,7 +205,8 @@ impl<L: Log> Owner<L> {
             self.log.append(barriers).await?;
         }
         for Decided { event, .. } in &decided {
-            metrics::counter!("hutong_governance_events_total", "event" => event.name()).increment(1);
+            metrics::counter!("hutong_governance_events_total", "event" => event.name())
+                .increment(1);
             announce(event);
         }
         Ok(())
@@ -227,7 +228,9 @@ fn announce(event: &Event) {
         Event::NodeEnrolled { department, name, .. } => {
             tracing::info!(%department, %name, "node enrolled");
         }
-        Event::NodeRetired { node, reason } => tracing::info!(node = node.0, reason, "node retired"),
+        Event::NodeRetired { node, reason } => {
+            tracing::info!(node = node.0, reason, "node retired")
+        }
         Event::GrantMade { grant } => {
             tracing::info!(grant = grant.id.0, target = %grant.target, grantee = %grant.grantee,
                 generation = grant.generation, "grant made");
@@ -237,7 +240,9 @@ fn announce(event: &Event) {
         }
         Event::ClockDate { as_of } => tracing::info!(date = as_of.number(), "clock date"),
         // Thousands in the first seconds of an exchange.
-        Event::EntryPublished { entry, .. } => tracing::debug!(code = %entry.code, "entry published"),
+        Event::EntryPublished { entry, .. } => {
+            tracing::debug!(code = %entry.code, "entry published")
+        }
         Event::EpochOpened { resource, epoch, .. } => {
             tracing::debug!(resource = resource.0, epoch, "epoch opened");
         }

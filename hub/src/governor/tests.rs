@@ -20,9 +20,8 @@ const PARTITIONS: u16 = 3;
 
 /// The last barrier of each data partition, found by reading all of it.
 fn last_barriers(log: &RocksLog) -> Vec<(PartitionId, Offset)> {
-    let last = |partition| {
-        barriers(log, partition).last().map_or(Offset::NONE, |(offset, _)| *offset)
-    };
+    let last =
+        |partition| barriers(log, partition).last().map_or(Offset::NONE, |(offset, _)| *offset);
     (0..PARTITIONS).map(PartitionId::data).map(|at| (at, last(at))).collect()
 }
 
@@ -55,8 +54,9 @@ async fn start(dir: &std::path::Path) -> Running {
     let tasks = Tasks::new();
     let options = GovernorOptions { queue: 64, group: 64, today: Arc::new(|| TODAY) };
     let last = last_barriers(&log);
-    let governor =
-        Governor::start(Arc::clone(&log), registry.clone(), &last, options, &tasks).await.expect("starts");
+    let governor = Governor::start(Arc::clone(&log), registry.clone(), &last, options, &tasks)
+        .await
+        .expect("starts");
     Running { log, registry, governor, tasks }
 }
 
@@ -66,8 +66,7 @@ async fn stop(running: Running) -> Registry {
     tasks.tracker.close();
     tokio::time::timeout(Duration::from_secs(20), tasks.tracker.wait()).await.expect("drains");
     log.close();
-    let state = registry.read().clone();
-    state
+    registry.read().clone()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -91,7 +90,8 @@ async fn commands_that_wait_together_share_their_appends() {
     // Every partition holds its copies, in the order of the meta partition.
     let mut copied = 0;
     for partition in (0..PARTITIONS).map(PartitionId::data) {
-        let offsets: Vec<_> = barriers(&running.log, partition).into_iter().map(|(at, _)| at).collect();
+        let offsets: Vec<_> =
+            barriers(&running.log, partition).into_iter().map(|(at, _)| at).collect();
         assert!(offsets.is_sorted());
         copied += offsets.len();
     }
@@ -109,8 +109,11 @@ async fn a_barrier_that_a_crash_prevented_is_appended_at_the_next_start() {
     running.governor.command(enrol("n1")).await.expect("enrolled");
     running.governor.command(publish(vec![entry(1)])).await.expect("registered");
     let log = Arc::clone(&running.log);
-    append_meta(&log, &Event::EpochOpened { resource: ResourceNo(1), shard: 0, epoch: 1, node: NodeNo(1) })
-        .await;
+    append_meta(
+        &log,
+        &Event::EpochOpened { resource: ResourceNo(1), shard: 0, epoch: 1, node: NodeNo(1) },
+    )
+    .await;
     drop(log);
     stop(running).await;
 

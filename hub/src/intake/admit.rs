@@ -126,7 +126,10 @@ impl<L: Log> Owner<L> {
         }
     }
 
-    async fn submit(&self, entries: Vec<(PartitionId, NewEntry)>) -> Result<Option<Submitted>, log::LogError> {
+    async fn submit(
+        &self,
+        entries: Vec<(PartitionId, NewEntry)>,
+    ) -> Result<Option<Submitted>, log::LogError> {
         if entries.is_empty() {
             return Ok(None);
         }

@@ -51,7 +51,11 @@ pub enum DiskLevel {
 ///
 /// # Errors
 /// When it cannot be asked the first time.
-pub fn watch(dir: &Path, options: DiskOptions, tasks: &Tasks) -> io::Result<watch::Receiver<DiskLevel>> {
+pub fn watch(
+    dir: &Path,
+    options: DiskOptions,
+    tasks: &Tasks,
+) -> io::Result<watch::Receiver<DiskLevel>> {
     let first = level(free_percent(dir)?, options);
     report(first);
     let (sender, receiver) = watch::channel(first);
@@ -73,7 +77,9 @@ pub fn watch(dir: &Path, options: DiskOptions, tasks: &Tasks) -> io::Result<watc
                         report(now);
                     }
                 }
-                Err(error) => tracing::warn!(%error, dir = %dir.display(), "cannot ask how full the disk is"),
+                Err(error) => {
+                    tracing::warn!(%error, dir = %dir.display(), "cannot ask how full the disk is")
+                }
             }
         }
     });
@@ -84,10 +90,16 @@ fn report(level: DiskLevel) {
     match level {
         DiskLevel::Enough => tracing::info!("the disk has room"),
         DiskLevel::Low { free_percent } => {
-            tracing::error!(free_percent, "the disk is nearly full: batches are refused until there is room");
+            tracing::error!(
+                free_percent,
+                "the disk is nearly full: batches are refused until there is room"
+            );
         }
         DiskLevel::Full { free_percent } => {
-            tracing::error!(free_percent, "the disk is full: the hub ends; make room, then start it again");
+            tracing::error!(
+                free_percent,
+                "the disk is full: the hub ends; make room, then start it again"
+            );
         }
     }
 }
@@ -127,7 +139,8 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         let tasks = Tasks::new();
         // Bounds above what any file system has free stand for a full one.
-        let options = DiskOptions { low_percent: 101, full_percent: 0, every: Duration::from_secs(5) };
+        let options =
+            DiskOptions { low_percent: 101, full_percent: 0, every: Duration::from_secs(5) };
         let level = watch(dir.path(), options, &tasks).expect("asked");
         assert!(matches!(*level.borrow(), DiskLevel::Low { .. }));
         assert!(watch(Path::new("/no/such/folder"), options, &tasks).is_err());

@@ -80,7 +80,12 @@ impl Lanes {
     /// Where a lane stands for this epoch. `loaded` is what the views know, asked after they had
     /// caught up with everything that was in the log when the hub started: it counts only when no
     /// batch was admitted since.
-    pub(super) fn open(&mut self, key: LaneKey, loaded: Option<LaneStart>, fresh: LaneStart) -> LaneStart {
+    pub(super) fn open(
+        &mut self,
+        key: LaneKey,
+        loaded: Option<LaneStart>,
+        fresh: LaneStart,
+    ) -> LaneStart {
         let known = self.0.get(&key).map(|lane| lane.at);
         let at = match known.or(loaded) {
             Some(at) if at.epoch >= fresh.epoch => at,
@@ -113,7 +118,8 @@ impl Lanes {
         if seq <= lane.at.last_seq {
             return match lane.chain_of(seq) {
                 Some(known) if known != batch.chain => {
-                    let detail = format!("batch {seq} is stored with other content; open a new epoch");
+                    let detail =
+                        format!("batch {seq} is stored with other content; open a new epoch");
                     refuse(RefusalCode::Forked, detail)
                 }
                 Some(_) | None => Verdict::Repeat,
@@ -125,7 +131,8 @@ impl Lanes {
             return Verdict::Refuse(Refused::new(RefusalCode::Gap, detail).expecting(due));
         }
         if batch::extend(&lane.at.chain, batch.header, batch.payload_hash) != *batch.chain {
-            let detail = format!("the chain hash of batch {seq} does not follow from that of {}", seq - 1);
+            let detail =
+                format!("the chain hash of batch {seq} does not follow from that of {}", seq - 1);
             return refuse(RefusalCode::Chain, detail);
         }
         let replacing = match (batch.header.kind, lane.at.replacing) {

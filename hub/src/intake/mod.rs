@@ -188,9 +188,11 @@ impl Intake {
         let bytes = payload.len();
         let (rejected, payload_hash) = shared.validate(lane, header, &payload).await?;
 
-        let units = bytes.div_ceil(ROOM_UNIT).clamp(1, shared.options.queue_bytes.div_ceil(ROOM_UNIT));
+        let units =
+            bytes.div_ceil(ROOM_UNIT).clamp(1, shared.options.queue_bytes.div_ceil(ROOM_UNIT));
         let units = u32::try_from(units).unwrap_or(u32::MAX);
-        let room = Arc::clone(&doorway.room).acquire_many_owned(units).await.map_err(|_| stopping())?;
+        let room =
+            Arc::clone(&doorway.room).acquire_many_owned(units).await.map_err(|_| stopping())?;
         let (answer, admitted) = oneshot::channel();
         let order = Order::Batch(Box::new(admit::BatchOrder {
             key: lane.key,

@@ -21,11 +21,19 @@ impl Intake {
     ///
     /// # Errors
     /// When the node may not publish this, or its epoch is closed, or its schema is not in force.
-    pub async fn open(&self, node: NodeNo, open: &PublishOpen) -> Result<(Lane, PublishReady), Refused> {
+    pub async fn open(
+        &self,
+        node: NodeNo,
+        open: &PublishOpen,
+    ) -> Result<(Lane, PublishReady), Refused> {
         let shared = &*self.0;
         let entry = shared.may_publish(node, open)?;
         if open.schema_version != entry.entry.schema_version {
-            return Err(schema_changed(&open.resource, open.schema_version, entry.entry.schema_version));
+            return Err(schema_changed(
+                &open.resource,
+                open.schema_version,
+                entry.entry.schema_version,
+            ));
         }
         let epoch = match open.epoch {
             0 => shared.open_epoch(node, &entry, open.shard).await?,
@@ -54,10 +62,14 @@ impl Shared {
         let registry = self.registry.read();
         let refuse = |code, detail: String| Err(Refused::new(code, detail));
         let Some(record) = registry.node(node).filter(|node| node.retired.is_none()) else {
-            return refuse(RefusalCode::UnknownNode, "the node is not registered or was retired".into());
+            return refuse(
+                RefusalCode::UnknownNode,
+                "the node is not registered or was retired".into(),
+            );
         };
         let Some(entry) = registry.entry_coded(&open.resource) else {
-            let detail = format!("{} is not in the catalogue; apply its entry first", open.resource);
+            let detail =
+                format!("{} is not in the catalogue; apply its entry first", open.resource);
             return refuse(RefusalCode::NotRegistered, detail);
         };
         if entry.entry.provider != record.department {
@@ -73,16 +85,21 @@ impl Shared {
 
     async fn open_epoch(&self, node: NodeNo, entry: &Entry, shard: u16) -> Result<u32, Refused> {
         let command = Command::OpenEpoch { node, resource: entry.number, shard };
-        match self.governor.command(command).await? {
-            Outcome::Epoch(epoch) => Ok(epoch),
-            other => {
-                tracing::error!(outcome = ?other, "opening an epoch had another outcome");
-                Err(Refused::new(RefusalCode::Internal, "the epoch could not be opened"))
-            }
-        }
+        let outcome = self.governor.command(command).await?;
+        let Outcome::Epoch(epoch) = outcome else {
+            tracing::error!(?outcome, "opening an epoch had another outcome");
+            return Err(Refused::new(RefusalCode::Internal, "the epoch could not be opened"));
+        };
+        Ok(epoch)
     }
 
-    fn holds_lease(&self, node: NodeNo, entry: &Entry, shard: u16, epoch: u32) -> Result<u32, Refused> {
+    fn holds_lease(
+        &self,
+        node: NodeNo,
+        entry: &Entry,
+        shard: u16,
+        epoch: u32,
+    ) -> Result<u32, Refused> {
         let code = &entry.entry.code;
         let lease = self.registry.read().lease(entry.number, shard);
         match lease {
@@ -92,7 +109,10 @@ impl Shared {
                 Err(Refused::new(RefusalCode::Leased, detail))
             }
             Some(lease) => {
-                let detail = format!("{code}: epoch {epoch} is not in force, {} is; open a new one", lease.epoch);
+                let detail = format!(
+                    "{code}: epoch {epoch} is not in force, {} is; open a new one",
+                    lease.epoch
+                );
                 Err(Refused::new(RefusalCode::Fenced, detail).expecting(lease.epoch.into()))
             }
             None => {

@@ -66,7 +66,8 @@ impl World {
         let log = Arc::new(log);
         let exchange = "tieling".parse().expect("a name");
         let founded = Event::ExchangeFounded { exchange, data_partitions: PARTITIONS };
-        let founded = NewEntry::new(EntryKind::Event, Offset::NONE, founded.encode().expect("encodes"));
+        let founded =
+            NewEntry::new(EntryKind::Event, Offset::NONE, founded.encode().expect("encodes"));
         log.append(vec![(PartitionId::META, founded)]).await.expect("appends");
         let registry = RegistryHandle::load(&*log).expect("loads");
         let tasks = Tasks::new();
@@ -76,12 +77,20 @@ impl World {
             Governor::start(Arc::clone(&log), registry.clone(), &[], governor_options, &tasks)
                 .await
                 .expect("starts");
-        let applied = (0..PARTITIONS).map(|n| (PartitionId::data(n), watch::Sender::new(Offset::NONE)));
+        let applied =
+            (0..PARTITIONS).map(|n| (PartitionId::data(n), watch::Sender::new(Offset::NONE)));
         let views = Arc::new(Played { applied: applied.collect(), ..Played::default() });
         let (disk, level) = watch::channel(DiskLevel::Enough);
         let standing: Arc<dyn Standing> = Arc::clone(&views) as _;
-        let intake =
-            Intake::start(&log, registry.clone(), governor.clone(), standing, level, options, &tasks);
+        let intake = Intake::start(
+            &log,
+            registry.clone(),
+            governor.clone(),
+            standing,
+            level,
+            options,
+            &tasks,
+        );
         let world = Self { _dir: dir, log, registry, governor, views, disk, intake, tasks };
         world.enrol("n1").await;
         world.publish(entry()).await;
@@ -118,7 +127,10 @@ impl World {
         stored
             .filter_map(|entry| match entry.envelope.kind {
                 EntryKind::Batch(header) => Some(header),
-                EntryKind::Event | EntryKind::Barrier { .. } | EntryKind::Access | EntryKind::Redact(_) => None,
+                EntryKind::Event
+                | EntryKind::Barrier { .. }
+                | EntryKind::Access
+                | EntryKind::Redact(_) => None,
             })
             .collect()
     }
@@ -126,7 +138,9 @@ impl World {
     async fn stop(self) {
         self.tasks.closing.cancel();
         self.tasks.tracker.close();
-        tokio::time::timeout(Duration::from_secs(20), self.tasks.tracker.wait()).await.expect("drains");
+        tokio::time::timeout(Duration::from_secs(20), self.tasks.tracker.wait())
+            .await
+            .expect("drains");
     }
 }
 
@@ -198,7 +212,8 @@ async fn what_is_admitted_is_in_the_log_with_its_verdict() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn many_batches_under_way_are_stored_in_order() {
-    let options = IntakeOptions { queue_batches: 4, queue_bytes: 8 * 1024, ..IntakeOptions::default() };
+    let options =
+        IntakeOptions { queue_batches: 4, queue_bytes: 8 * 1024, ..IntakeOptions::default() };
     let world = World::new(options).await;
     let (lane, ready) = world.open(1, 0).await.expect("opened");
     let mut sender = Sender::after(&ready);
@@ -249,7 +264,10 @@ async fn only_the_holder_of_the_lease_publishes() {
     let leased = world.open(2, 0).await.expect_err("leased");
     assert_eq!(leased.reason(), Some(RefusalCode::Leased));
     assert_eq!(world.open(2, 1).await.expect_err("leased").reason(), Some(RefusalCode::Leased));
-    assert_eq!(world.open(7, 0).await.expect_err("nobody").reason(), Some(RefusalCode::UnknownNode));
+    assert_eq!(
+        world.open(7, 0).await.expect_err("nobody").reason(),
+        Some(RefusalCode::UnknownNode)
+    );
     world.stop().await;
 }
 
@@ -298,7 +316,11 @@ async fn a_full_disk_or_a_long_backlog_is_answered_with_busy() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lane_goes_on_where_the_views_left_it() {
     let world = World::new(IntakeOptions::default()).await;
-    world.governor.command(Command::OpenEpoch { node: NodeNo(1), resource: ResourceNo(1), shard: 0 }).await.expect("opened");
+    world
+        .governor
+        .command(Command::OpenEpoch { node: NodeNo(1), resource: ResourceNo(1), shard: 0 })
+        .await
+        .expect("opened");
     let fresh = LaneStart::fresh(&entry().code, 0, 1);
     let mut sender = Sender { seq: 0, chain: fresh.chain };
     let first = sender.rows(&[GOOD_KEY]);

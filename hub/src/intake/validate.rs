@@ -78,7 +78,8 @@ impl Validator {
     fn rows(&self, header: &BatchHeader, opened: &[u8]) -> Result<Vec<RejectedRow>, Refused> {
         let block = Block::parse(opened).map_err(|error| self.damaged(header, error))?;
         if block.rows() != header.rows as usize {
-            let detail = format!("{} rows are announced, the block holds {}", header.rows, block.rows());
+            let detail =
+                format!("{} rows are announced, the block holds {}", header.rows, block.rows());
             return Err(self.damaged(header, detail));
         }
         let fields = (0..block.columns()).map(|column| block.field(column));
@@ -112,7 +113,10 @@ impl Validator {
     fn without_rows(&self, header: &BatchHeader) -> Result<(), Refused> {
         match header.rows {
             0 => Ok(()),
-            rows => Err(self.damaged(header, format!("a {:?} batch announces {rows} rows", header.kind))),
+            rows => {
+                Err(self
+                    .damaged(header, format!("a {:?} batch announces {rows} rows", header.kind)))
+            }
         }
     }
 

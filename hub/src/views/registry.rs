@@ -218,7 +218,10 @@ impl Registry {
         self.listed(self.grants_by_target.get(target))
     }
 
-    fn listed<'r>(&'r self, ids: Option<&'r Vec<GrantId>>) -> impl Iterator<Item = &'r Arc<GrantRecord>> {
+    fn listed<'r>(
+        &'r self,
+        ids: Option<&'r Vec<GrantId>>,
+    ) -> impl Iterator<Item = &'r Arc<GrantRecord>> {
         ids.into_iter().flatten().filter_map(|id| self.grants.get(id))
     }
 
@@ -254,7 +257,9 @@ impl Registry {
                 let library = entry.binding.as_ref().map(|binding| binding.library);
                 BarrierScope::Space(resource.space(library))
             }
-            Event::EpochOpened { resource, .. } => of(self.entry(*resource).map(|entry| entry.space())),
+            Event::EpochOpened { resource, .. } => {
+                of(self.entry(*resource).map(|entry| entry.space()))
+            }
             Event::GrantMade { grant } => of(self.space_of(&grant.target)),
             Event::GrantWithdrawn { grant, .. } => {
                 of(self.grant(*grant).and_then(|record| self.space_of(&record.grant.target)))

@@ -79,10 +79,10 @@ impl World {
 
 /// How many entries changed and how many did not.
 fn counts(decision: &Decision) -> (u32, u32) {
-    match &decision.outcome {
-        Outcome::EntriesPublished { changed, unchanged, .. } => (*changed, *unchanged),
-        other => panic!("expected entries, got {other:?}"),
-    }
+    let Outcome::EntriesPublished { changed, unchanged, .. } = decision.outcome else {
+        panic!("expected entries, got {:?}", decision.outcome)
+    };
+    (changed, unchanged)
 }
 
 #[test]
@@ -135,7 +135,8 @@ fn versions_are_counted_by_the_registry() {
 fn new_entries_of_one_command_get_numbers_of_their_own() {
     let mut world = World::default();
     world.run(&publish(vec![entry(1), entry(2), entry(3)])).expect("ok");
-    let numbers: Vec<_> = world.registry.entries().map(|e| (e.number.0, e.entry.code.clone())).collect();
+    let numbers: Vec<_> =
+        world.registry.entries().map(|e| (e.number.0, e.entry.code.clone())).collect();
     assert_eq!(numbers, [(1, code(1)), (2, code(2)), (3, code(3))]);
 }
 
@@ -178,7 +179,10 @@ fn an_item_number_keeps_its_type_even_after_the_item_is_gone() {
     let mut world = World::city();
     let mut typed = entry(1);
     typed.items[2].data_type = DataType::Date;
-    assert_eq!(world.mistakes(&publish(vec![typed.clone()])), [format!("{} items[2].data_type", code(1))]);
+    assert_eq!(
+        world.mistakes(&publish(vec![typed.clone()])),
+        [format!("{} items[2].data_type", code(1))]
+    );
     let mut shorter = entry(1);
     shorter.items.pop();
     world.run(&publish(vec![shorter])).expect("an item may go");
@@ -212,7 +216,8 @@ fn epochs_count_and_a_lease_is_held_by_one_node() {
     assert_eq!(world.open(1, 1).expect("opened").outcome, Outcome::Epoch(1));
     assert_eq!(world.open(1, 1).expect("opened").outcome, Outcome::Epoch(2));
     assert_eq!(world.refusal(&open(2, 1)), RefusalCode::Leased);
-    let retire = Command::RetireNode { department: provider(), name: name("n1"), reason: "moved".into() };
+    let retire =
+        Command::RetireNode { department: provider(), name: name("n1"), reason: "moved".into() };
     world.run(&retire).expect("retired");
     assert_eq!(world.open(2, 1).expect("opened").outcome, Outcome::Epoch(3));
     assert_eq!(world.refusal(&open(1, 2)), RefusalCode::UnknownNode);
@@ -266,7 +271,14 @@ fn every_mistake_of_a_grant_is_named() {
     };
     assert_eq!(
         world.mistakes(&Command::MakeGrant(wrong)),
-        ["grant purpose", "grant grantee", "grant modes", "grant until", "grant fields", "grant filter"]
+        [
+            "grant purpose",
+            "grant grantee",
+            "grant modes",
+            "grant until",
+            "grant fields",
+            "grant filter"
+        ]
     );
     let nothing = Command::MakeGrant(request(Target::Resource(code(9))));
     assert_eq!(world.mistakes(&nothing), ["grant target"]);
@@ -337,7 +349,8 @@ fn the_date_moves_forward_only() {
 #[test]
 fn a_long_list_of_mistakes_fits_into_one_refusal() {
     let mut world = World::default();
-    let entries: Vec<_> = (0..400).map(|n| CatalogueEntry { name: String::new(), ..entry(n) }).collect();
+    let entries: Vec<_> =
+        (0..400).map(|n| CatalogueEntry { name: String::new(), ..entry(n) }).collect();
     let refused = world.run(&publish(entries)).expect_err("mistakes").into_refused();
     assert!(refused.detail.len() < hutong_schema::limits::TEXT_BYTES_MAX);
     assert!(refused.detail.contains("further mistakes"), "{}", refused.detail);

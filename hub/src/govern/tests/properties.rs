@@ -35,8 +35,9 @@ fn any_command() -> impl Strategy<Value = Command> {
             })
         }),
         (1u64..4).prop_map(|id| Command::WithdrawGrant { grant: GrantId(id), reason: "x".into() }),
-        (20_260_101u32..20_260_120)
-            .prop_map(|day| Command::SetClockDate { as_of: AsOf::from_number(day).expect("a date") }),
+        (20_260_101u32..20_260_120).prop_map(|day| Command::SetClockDate {
+            as_of: AsOf::from_number(day).expect("a date")
+        }),
         (1u32..4, 1u32..4).prop_map(|(node, resource)| open(node, resource)),
     ]
 }

@@ -34,8 +34,14 @@ impl Sender {
 
     fn send_kind(&mut self, kind: BatchKind, content: u8) -> Sent {
         self.seq += 1;
-        let header =
-            BatchHeader { seq: self.seq, kind, schema_version: 1, rows: 1, raw_len: 1, codec: Codec::Plain };
+        let header = BatchHeader {
+            seq: self.seq,
+            kind,
+            schema_version: 1,
+            rows: 1,
+            raw_len: 1,
+            codec: Codec::Plain,
+        };
         let payload_hash = [content; 32];
         self.chain = batch::extend(&self.chain, &header, &payload_hash);
         Sent { epoch: self.epoch, header, payload_hash, chain: self.chain }
@@ -63,10 +69,8 @@ fn judge(lanes: &mut Lanes, sent: &Sent) -> Verdict {
 }
 
 fn refused(verdict: Verdict) -> (RefusalCode, Option<u64>) {
-    match verdict {
-        Verdict::Refuse(refused) => (refused.reason().expect("a known code"), refused.expected),
-        other => panic!("expected a refusal, got {other:?}"),
-    }
+    let Verdict::Refuse(refused) = verdict else { panic!("expected a refusal, got {verdict:?}") };
+    (refused.reason().expect("a known code"), refused.expected)
 }
 
 #[test]
@@ -140,7 +144,9 @@ fn a_replacement_ends_only_after_it_began() {
     let (mut lanes, mut sender) = (opened(1), Sender::new(1));
     let early = sender.clone().send_kind(BatchKind::ReplaceEnd, 0);
     assert_eq!(refused(judge(&mut lanes, &early)).0, RefusalCode::Protocol);
-    for kind in [BatchKind::ReplaceBegin, BatchKind::Rows, BatchKind::ReplaceEnd, BatchKind::Checkpoint] {
+    for kind in
+        [BatchKind::ReplaceBegin, BatchKind::Rows, BatchKind::ReplaceEnd, BatchKind::Checkpoint]
+    {
         assert_eq!(judge(&mut lanes, &sender.send_kind(kind, 0)), Verdict::Admit, "{kind:?}");
     }
     let again = sender.send_kind(BatchKind::ReplaceEnd, 0);

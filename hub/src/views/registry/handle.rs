@@ -34,7 +34,9 @@ pub enum LoadError {
     #[error("the log's meta partition cannot be read")]
     Log(#[from] LogError),
     /// An event was written by a newer version, or is damaged.
-    #[error("the event at meta/{offset} cannot be read; was it written by a newer version of the hub?")]
+    #[error(
+        "the event at meta/{offset} cannot be read; was it written by a newer version of the hub?"
+    )]
     Event {
         /// Where it is.
         offset: Offset,

@@ -78,7 +78,11 @@ pub struct Entry {
 }
 
 impl Entry {
-    pub(super) fn following(before: Option<&Self>, number: ResourceNo, entry: &CatalogueEntry) -> Self {
+    pub(super) fn following(
+        before: Option<&Self>,
+        number: ResourceNo,
+        entry: &CatalogueEntry,
+    ) -> Self {
         let mut former = before.map(|before| before.former.clone()).unwrap_or_default();
         for item in before.iter().flat_map(|before| &before.entry.items) {
             former.insert(item.id, item.data_type);

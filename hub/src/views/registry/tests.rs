@@ -2,7 +2,8 @@
 
 use hutong_schema::{
     catalogue::{
-        Binding, CatalogueEntry, DataType, Format, Item, Open, Semantic, Sharing, SharingKind, UpdateCycle,
+        Binding, CatalogueEntry, DataType, Format, Item, Open, Semantic, Sharing, SharingKind,
+        UpdateCycle,
     },
     grant::{Grant, Modes},
     library::LibraryId,
