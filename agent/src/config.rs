@@ -80,6 +80,17 @@ pub struct SubscribeConfig {
     pub path: PathBuf,
     /// Form of the files.
     pub format: FileFormat,
+    /// What happens to a file when its grant ends.
+    pub withdrawn: AfterGrant,
+}
+
+/// What happens to received data when the grant ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AfterGrant {
+    /// The file is moved to `<name>.withdrawn-<time>`; a person deletes it.
+    Keep,
+    /// The file is deleted.
+    Delete,
 }
 
 /// Form of a data file.

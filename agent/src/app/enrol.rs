@@ -63,7 +63,9 @@ impl NotEnrolled {
             Self::Failed {
                 failure:
                     EnrolFailure::Link(_)
-                    | EnrolFailure::Enrol(EnrolError::Timeout(_) | EnrolError::Connection(_)),
+                    | EnrolFailure::Enrol(
+                        EnrolError::Timeout(_) | EnrolError::Connection(_) | EnrolError::Stream(_),
+                    ),
             } => Duration::from_secs(2),
             Self::NoToken | Self::Expired(_) | Self::Failed { .. } | Self::Folder(_) => {
                 Duration::from_secs(60)

@@ -30,7 +30,7 @@ use self::{
 };
 use crate::{
     changes::Publication as Source,
-    config::{Config, FileFormat, GrantChoice, NodeConfig},
+    config::{AfterGrant, Config, FileFormat, GrantChoice, NodeConfig},
     link::{Dialler, Fatal, Hindrance, LinkError, Node, NodeOptions, Process, SubscriptionOptions},
     quarantine::Quarantine,
     sinks::{Disposal, LineFormat, SinkError},
@@ -271,7 +271,10 @@ impl Agent {
             },
             folder: each.path.clone(),
             format: line_format(each.format),
-            disposal: Disposal::KeepAside,
+            disposal: match each.withdrawn {
+                AfterGrant::Keep => Disposal::KeepAside,
+                AfterGrant::Delete => Disposal::Delete,
+            },
         };
         NodeOptions {
             name: config.name.clone(),

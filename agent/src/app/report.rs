@@ -272,7 +272,7 @@ fn word(publication: &Publication, state: &StreamState, connected: bool) -> Stri
         "waiting for the hub to open an epoch"
     } else if publication.is_scanning() {
         "reading"
-    } else if !state.is_drained() {
+    } else if !state.is_drained() || state.checkpoint_due() {
         "sending"
     } else if publication.scans() == 0 {
         "waiting to be read"

@@ -117,11 +117,8 @@ impl Scans {
     async fn scan(&self, mounted: &Arc<Mounted>) -> bool {
         let publication = &mounted.publication;
         publication.scan_begins();
-        let Some(entry) = publication.entry() else {
-            let why = "no catalogue entry is known: give the node a catalogue file, or register the resource";
-            publication.hinder(Hindrance::Source, why);
-            return false;
-        };
+        // Without an entry there is nothing to read by: the link says so when it cannot get one.
+        let Some(entry) = publication.entry() else { return false };
         let (source, store, cancel) =
             (mounted.source.clone(), self.store.clone(), self.cancel.clone());
         let mut scan = tokio::task::spawn_blocking(move || source.scan(&store, &entry, &cancel));
@@ -155,9 +152,11 @@ impl Scans {
     fn settle(&self, mounted: &Arc<Mounted>, outcome: ScanOutcome) -> bool {
         let publication = &mounted.publication;
         let resource = &publication.resource;
+        if !matches!(outcome, ScanOutcome::Trouble(_) | ScanOutcome::Cancelled) {
+            publication.free(Hindrance::Source);
+        }
         match outcome {
             ScanOutcome::Done(report) => {
-                publication.free(Hindrance::Source);
                 mounted.show_waiting(&self.store);
                 if report.rejected > 0 {
                     tracing::warn!(%resource, rows = report.rejected, "rows were refused; they are in quarantine");
@@ -167,12 +166,10 @@ impl Scans {
                 true
             }
             ScanOutcome::Unchanged => {
-                publication.free(Hindrance::Source);
                 mounted.show_waiting(&self.store);
                 true
             }
             ScanOutcome::Waiting(waiting) => {
-                publication.free(Hindrance::Source);
                 tracing::warn!(%resource, reason = %waiting, "the snapshot waits for confirmation");
                 publication.hinder(Hindrance::Confirmation, waiting.to_string());
                 true

@@ -155,15 +155,26 @@ async fn perform(agent: &Agent, request: Request) -> Response {
         },
         Request::Ask { node, question } => {
             let nodes = agent.nodes();
-            let mut chosen =
-                nodes.iter().filter(|each| node.as_ref().is_none_or(|name| each.name() == name));
-            let Some(session) = chosen.find_map(|each| each.session()) else {
+            let chosen = nodes
+                .iter()
+                .filter(|each| node.as_ref().is_none_or(|name| each.name() == name))
+                .find_map(|each| Some((each, each.session()?)));
+            let Some((over, session)) = chosen else {
                 return Err(match node {
                     Some(node) => format!("node {node} is not connected; see: hutong-agent status"),
                     None => "no node is connected; see: hutong-agent status".to_owned(),
                 });
             };
-            questions::perform(&session, &question).await.map_err(|error| in_full(&error))
+            let answer = questions::perform(&session, &question).await;
+            let answer = answer.map_err(|error| in_full(&error))?;
+            if let Question::CatalogueApply(entries) = question {
+                // All nodes are the department's: each follows the entries it publishes by.
+                for node in &nodes {
+                    node.learn(entries.clone()).await.map_err(|error| in_full(&error))?;
+                }
+                tracing::info!(node = %over.name(), "catalogue entries were applied by hand");
+            }
+            Ok(answer)
         }
     }
 }

@@ -10,8 +10,8 @@ use hutong_schema::ids::NodeName;
 
 use super::section::{Collector, Section};
 use super::{
-    AfterGrant, Config, DEFAULT_OUTBOX_CAP, DEFAULT_STORE_CACHE, FileFormat, GrantChoice, NodeConfig,
-    PublishConfig, SourceMode, SubscribeConfig, TextEncoding,
+    AfterGrant, Config, DEFAULT_OUTBOX_CAP, DEFAULT_STORE_CACHE, FileFormat, GrantChoice,
+    NodeConfig, PublishConfig, SourceMode, SubscribeConfig, TextEncoding,
 };
 
 /// The configuration cannot be used.
@@ -55,7 +55,8 @@ pub(super) fn load(path: &Path) -> Result<Config, ConfigError> {
     let text = std::fs::read_to_string(path).map_err(unreadable)?;
     let path = std::path::absolute(path).map_err(unreadable)?;
     let folder = path.parent().unwrap_or(Path::new("/"));
-    let environment = Environment::with_prefix("HUTONG_AGENT").prefix_separator("_").separator("__");
+    let environment =
+        Environment::with_prefix("HUTONG_AGENT").prefix_separator("_").separator("__");
     check(&text, Some(environment), folder)
 }
 
@@ -63,16 +64,18 @@ pub(super) fn parse(text: &str, folder: &Path) -> Result<Config, ConfigError> {
     check(text, None, folder)
 }
 
-fn check(text: &str, environment: Option<Environment>, folder: &Path) -> Result<Config, ConfigError> {
+fn check(
+    text: &str,
+    environment: Option<Environment>,
+    folder: &Path,
+) -> Result<Config, ConfigError> {
     let syntax = |error| ConfigError::Syntax(Box::new(error));
     let mut sources = config::Config::builder().add_source(File::from_str(text, Syntax::Toml));
     if let Some(environment) = environment {
         sources = sources.add_source(environment);
     }
-    let table: Map<String, Value> = sources
-        .build()
-        .and_then(|built| built.cache.into_table())
-        .map_err(syntax)?;
+    let table: Map<String, Value> =
+        sources.build().and_then(|built| built.cache.into_table()).map_err(syntax)?;
     let collector = Collector::new(folder);
     let found = read(&Section::root(&table, &collector), &collector);
     let mistakes = collector.mistakes.into_inner();
@@ -89,9 +92,9 @@ fn read(root: &Section<'_>, collector: &Collector) -> Option<Config> {
     hub.only(&["address", "exchange"]);
     let hub_address = hub.required("address", ADDRESS);
     if let Some(address) = &hub_address {
-        let port = address.rsplit_once(':').and_then(|(host, port)| {
-            port.parse::<u16>().ok().filter(|_| !host.is_empty())
-        });
+        let port = address
+            .rsplit_once(':')
+            .and_then(|(host, port)| port.parse::<u16>().ok().filter(|_| !host.is_empty()));
         if port.is_none() {
             hub.report("address", format!("is {address:?}"), ADDRESS);
         }
@@ -120,7 +123,7 @@ fn read(root: &Section<'_>, collector: &Collector) -> Option<Config> {
         outbox_cap_bytes: outbox.number("cap_bytes", 8 * MIB..=64 * 1024 * MIB, DEFAULT_OUTBOX_CAP),
         store_cache_bytes: store.number("cache_bytes", MIB..=1024 * MIB, DEFAULT_STORE_CACHE as u64)
             as usize,
-        parallel_scans: scan.number("parallel", 1..=16, 1) as usize,
+        parallel_scans: scan.number("parallel", 1..=16, 4) as usize,
         nodes,
     })
 }
@@ -157,7 +160,13 @@ fn nodes(root: &Section<'_>) -> Vec<NodeConfig> {
 
     fn publish(table: &Section<'_>) -> Option<PublishConfig> {
         table.only(&[
-            "resource", "path", "format", "encoding", "mode", "rescan_seconds", "max_delete_percent",
+            "resource",
+            "path",
+            "format",
+            "encoding",
+            "mode",
+            "rescan_seconds",
+            "max_delete_percent",
         ]);
         let resource = table.parsed("resource", "class, slash, sequence: 303084122704/000001");
         let path = table.required_path("path", "the file with the rows");

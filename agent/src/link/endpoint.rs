@@ -27,11 +27,11 @@ const ENROL_WITHIN: Duration = Duration::from_secs(30);
 
 /// A connection without any packet for this long is gone. Shorter than the hub's own limit: the
 /// agent is the side that must act.
-const IDLE: Duration = Duration::from_secs(20);
+const IDLE: Duration = Duration::from_secs(12);
 
 /// Packets are exchanged at least this often, so that a vanished hub is noticed within [`IDLE`] and
 /// address translations on the way stay alive.
-const KEEP_ALIVE: Duration = Duration::from_secs(6);
+const KEEP_ALIVE: Duration = Duration::from_secs(4);
 
 /// Bytes that the hub may have under way to us on one stream: two of the largest frames.
 const STREAM_WINDOW: u32 = 8 * 1024 * 1024 + 256 * 1024;

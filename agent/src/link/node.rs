@@ -2,9 +2,8 @@
 
 use std::{
     collections::BTreeMap,
-    path::PathBuf,
     sync::{
-        Arc, OnceLock,
+        Arc,
         atomic::{AtomicI64, Ordering},
     },
     time::{Duration, Instant},
@@ -12,85 +11,26 @@ use std::{
 
 use hutong_certs::tls::AgentTls;
 use hutong_schema::{
+    catalogue::CatalogueEntry,
     grant::GrantId,
     ids::{NodeName, ResourceCode},
 };
 use jiff::Timestamp;
 use parking_lot::Mutex;
-use tokio::sync::{Notify, Semaphore, SemaphorePermit, mpsc, watch};
+use tokio::sync::{Notify, SemaphorePermit, mpsc, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    Backoff, Dialler, LinkError, Publication, Session, Subscription, control, deliveries,
-    publications,
+    Backoff, LinkError, LinkState, NodeOptions, Process, Publication, ScanWish, Session,
+    Subscription, control, deliveries, entries, publications,
 };
 use crate::{
-    quarantine::Quarantine,
-    sinks::{Disposal, LineFormat, SinkError, SubscriptionKey, known},
+    sinks::{SinkError, SubscriptionKey, known},
     spool::{Store, StoreError, StreamId},
 };
 
 /// When the agent shuts down: time for what is under way to be acknowledged.
 const DRAIN: Duration = Duration::from_secs(5);
-
-/// Digests that one process computes at once: each reads an image and keeps a core busy.
-const DIGESTS_AT_ONCE: usize = 2;
-
-/// What a node is and does.
-#[derive(Clone, Debug)]
-pub struct NodeOptions {
-    /// Its name.
-    pub name: NodeName,
-    /// Catalogue entries to apply at connect when the file has changed.
-    pub catalogue: Option<PathBuf>,
-    /// What it publishes, with the streams in the store.
-    pub publications: Vec<(StreamId, ResourceCode)>,
-    /// What it receives.
-    pub subscriptions: Vec<SubscriptionOptions>,
-}
-
-/// What is received and where it is written.
-#[derive(Clone, Debug)]
-pub struct SubscriptionOptions {
-    /// One grant; all of the department when absent.
-    pub grant: Option<GrantId>,
-    /// Folder of the files.
-    pub folder: PathBuf,
-    /// Their form.
-    pub format: LineFormat,
-    /// What happens to the data when the grant ends.
-    pub disposal: Disposal,
-}
-
-/// What the nodes of a process share. Cheap to clone.
-#[derive(Clone)]
-pub struct Process {
-    /// The socket.
-    pub dialler: Dialler,
-    /// The store.
-    pub store: Store,
-    /// Where refused rows go.
-    pub quarantine: Quarantine,
-    /// Where wishes for a scan go; holds one place per publication, so that it is never full.
-    pub scans: mpsc::Sender<ScanWish>,
-    /// What ends the process.
-    pub fatal: Fatal,
-    digests: Arc<Semaphore>,
-}
-
-/// A source is to be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ScanWish {
-    /// The publication's stream.
-    pub stream: StreamId,
-}
-
-/// A failure after which the process must not go on, such as a failed fsync of the store.
-#[derive(Clone, Debug)]
-pub struct Fatal {
-    reason: Arc<OnceLock<String>>,
-    cancel: CancellationToken,
-}
 
 /// One node.
 pub struct Node {
@@ -108,73 +48,6 @@ pub struct Node {
     skew_ms: AtomicI64,
 }
 
-/// How the connection stands.
-#[derive(Clone, Debug)]
-pub enum LinkState {
-    /// Not tried yet.
-    Idle,
-    /// A dial is under way.
-    Connecting,
-    /// Greeted.
-    Connected {
-        /// Since when.
-        since: Timestamp,
-        /// The hub's software.
-        hub: String,
-    },
-    /// No connection.
-    Away {
-        /// Since when.
-        since: Timestamp,
-        /// Why, in words.
-        reason: String,
-        /// What a person should do.
-        advice: Option<&'static str>,
-        /// Failures in a row.
-        failures: u32,
-    },
-}
-
-impl Process {
-    /// What the nodes of a process share.
-    pub fn new(
-        dialler: Dialler,
-        store: Store,
-        quarantine: Quarantine,
-        scans: mpsc::Sender<ScanWish>,
-        fatal: Fatal,
-    ) -> Self {
-        Self {
-            dialler,
-            store,
-            quarantine,
-            scans,
-            fatal,
-            digests: Arc::new(Semaphore::new(DIGESTS_AT_ONCE)),
-        }
-    }
-}
-
-impl Fatal {
-    /// Nothing failed; `cancel` is cancelled when something does.
-    pub fn new(cancel: CancellationToken) -> Self {
-        Self { reason: Arc::default(), cancel }
-    }
-
-    /// Ends the process; the first reason counts.
-    pub fn raise(&self, reason: &dyn std::fmt::Display) {
-        if self.reason.set(reason.to_string()).is_ok() {
-            tracing::error!(%reason, "the agent cannot go on and ends");
-        }
-        self.cancel.cancel();
-    }
-
-    /// What failed.
-    pub fn reason(&self) -> Option<&str> {
-        self.reason.get().map(String::as_str)
-    }
-}
-
 impl Node {
     /// A node that is not connected yet.
     ///
@@ -190,7 +63,7 @@ impl Node {
         };
         let publications: Vec<_> = options.publications.iter().map(publication).collect();
         for publication in &publications {
-            publications::recall_entry(&process.store, publication)?;
+            entries::recall_entry(&process.store, publication)?;
         }
         // One place per publication: whoever is queued is not queued again, so it is never full.
         let (work, queue) = mpsc::channel(publications.len().max(1));
@@ -391,6 +264,14 @@ impl Node {
 
     pub(super) fn grants_changed(&self) {
         self.grants.notify_one();
+    }
+
+    /// Catalogue entries were registered at the hub: publications follow them.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn learn(&self, entries: Vec<CatalogueEntry>) -> Result<(), StoreError> {
+        entries::take_entries(self, entries, true).await
     }
 
     pub(super) fn set_catalogue_trouble(&self, trouble: Option<String>) {

@@ -3,21 +3,17 @@
 
 use std::{sync::Arc, time::Duration};
 
-use hutong_schema::{
-    catalogue::CatalogueEntry,
-    wire::v1::{RefusalCode, Refused},
-};
+use hutong_schema::wire::v1::RefusalCode;
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    Hindrance, LinkError, Node, Publication, Session,
-    catalogue::{self, CatalogueFileError},
+    Hindrance, LinkError, Node, Publication, Session, entries,
     node::chain,
     publish::Publishing,
     publish_end::{Next, PublishFailure, next},
 };
-use crate::spool::{Area, Store, StoreError, WriteBatch};
+use crate::spool::{Area, StoreError, WriteBatch};
 
 /// Publish streams of a node at once. The hub permits 32 streams; subscriptions and questions have
 /// theirs beside these.
@@ -37,7 +33,7 @@ pub(super) async fn serve(
         return;
     }
     let prepared = tokio::select! {
-        prepared = prepare(&node, &session) => prepared,
+        prepared = entries::prepare(&node, &session) => prepared,
         () = scope.cancelled() => return,
     };
     if let Err(error) = prepared {
@@ -112,6 +108,10 @@ async fn publish(
         others_wait: &others_wait,
         want_scan: &want_scan,
     };
+    if publication.entry().is_none() {
+        // It may have been registered since the connection began.
+        entries::fetch_entries(node, session, false).await;
+    }
     let (mut fresh, mut gaps) = (false, 0);
     let resource = &publication.resource;
     loop {
@@ -233,14 +233,7 @@ async fn map_again(
 ) -> Option<Duration> {
     let resource = &publication.resource;
     let before = publication.entry().map(|entry| entry.schema_version);
-    match catalogue::list_all(session, true).await {
-        Ok(entries) => {
-            if let Err(error) = take_entries(node, entries, true).await {
-                tracing::error!(%error, "the catalogue entries could not be kept");
-            }
-        }
-        Err(error) => tracing::warn!(%resource, %error, "the catalogue could not be fetched"),
-    }
+    entries::fetch_entries(node, session, true).await;
     if publication.entry().map(|entry| entry.schema_version) == before {
         stand_still(publication, failure, chain(failure));
         return Some(super::publish_end::STAND_STILL);
@@ -257,142 +250,4 @@ async fn map_again(
     }
     node.want_scan(publication);
     None
-}
-
-/// Applies the catalogue file if it changed, and sees to it that the entries of all publications are
-/// known. Only a broken connection is an error; a refusal is kept visible in the status.
-async fn prepare(node: &Arc<Node>, session: &Session) -> Result<(), LinkError> {
-    if let Some(path) = node.options.catalogue.clone() {
-        match apply_file(node, session, path).await {
-            Ok(()) => node.set_catalogue_trouble(None),
-            Err(CatalogueTrouble::Link(error)) => return Err(error),
-            Err(trouble) => {
-                let text = chain(&trouble);
-                tracing::error!(node = %node.name(), reason = text,
-                    "the catalogue was not applied; resources that are registered already go on");
-                node.set_catalogue_trouble(Some(text));
-            }
-        }
-    }
-    if node.publications().iter().all(|each| each.entry().is_some()) {
-        return Ok(());
-    }
-    match catalogue::list_all(session, true).await {
-        Ok(entries) => {
-            if let Err(error) = take_entries(node, entries, false).await {
-                tracing::error!(%error, "the catalogue entries could not be kept");
-            }
-            Ok(())
-        }
-        Err(LinkError::Refused(refused)) => {
-            node.set_catalogue_trouble(Some(refused.to_string()));
-            Ok(())
-        }
-        Err(error) => Err(error),
-    }
-}
-
-#[derive(Debug, thiserror::Error)]
-enum CatalogueTrouble {
-    #[error(transparent)]
-    File(#[from] CatalogueFileError),
-    #[error("{0}")]
-    Refused(Refused),
-    #[error(transparent)]
-    Link(LinkError),
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    #[error("reading it was interrupted")]
-    Interrupted,
-}
-
-async fn apply_file(
-    node: &Arc<Node>,
-    session: &Session,
-    path: std::path::PathBuf,
-) -> Result<(), CatalogueTrouble> {
-    let shown = path.display().to_string();
-    let read = tokio::task::spawn_blocking(move || catalogue::read(&path)).await;
-    let file = read.map_err(|_| CatalogueTrouble::Interrupted)??;
-    let key = format!("catalogue/{}", node.name());
-    // Another exchange, or a log that began anew, may not have what was applied.
-    let welcome = session.welcome();
-    let mark =
-        [&file.hash[..], &welcome.incarnation.to_be_bytes(), welcome.exchange.as_bytes()].concat();
-    if node.store().get(Area::Nodes, key.as_bytes())?.as_deref() != Some(&mark) {
-        let applied = loop {
-            match catalogue::apply(session, &file.entries).await {
-                Ok(applied) => break applied,
-                Err(LinkError::Refused(refused)) if passes_by_itself(&refused) => {
-                    let wait =
-                        refused.retry_after_ms.map_or(SOON, |ms| Duration::from_millis(ms.into()));
-                    tokio::time::sleep(wait).await;
-                }
-                Err(LinkError::Refused(refused)) => return Err(CatalogueTrouble::Refused(refused)),
-                Err(error) => return Err(CatalogueTrouble::Link(error)),
-            }
-        };
-        for (code, warning) in &applied.warnings {
-            tracing::warn!(resource = %code, warning, "catalogue");
-        }
-        tracing::info!(node = %node.name(), file = shown, changed = applied.changed,
-            unchanged = applied.unchanged, "the catalogue is applied");
-        let mut writes = WriteBatch::new();
-        writes.put(Area::Nodes, key.as_bytes(), mark);
-        node.store().commit(writes).await?;
-        take_entries(node, file.entries, true).await?;
-    } else {
-        take_entries(node, file.entries, false).await?;
-    }
-    Ok(())
-}
-
-fn passes_by_itself(refused: &Refused) -> bool {
-    matches!(
-        refused.reason(),
-        Some(RefusalCode::NotReady | RefusalCode::Busy | RefusalCode::TooMany)
-    )
-}
-
-/// Gives the publications their entries and keeps them for a start without the hub. `newer` replaces
-/// what is known.
-async fn take_entries(
-    node: &Node,
-    entries: Vec<CatalogueEntry>,
-    newer: bool,
-) -> Result<(), StoreError> {
-    let mut writes = WriteBatch::new();
-    for entry in entries {
-        let Some(publication) = node.publications().iter().find(|each| each.resource == entry.code)
-        else {
-            continue;
-        };
-        if publication.entry().is_some() && !newer {
-            continue;
-        }
-        let stored =
-            serde_json::to_vec(&entry).map_err(|_| StoreError::Record("a catalogue entry"))?;
-        if publication.set_entry(entry) {
-            writes.put(Area::Nodes, entry_key(publication).as_bytes(), stored);
-            node.want_scan(publication);
-        }
-    }
-    if !writes.is_empty() {
-        node.store().commit(writes).await?;
-    }
-    Ok(())
-}
-
-/// The entry that was known when the agent ran last.
-pub(super) fn recall_entry(store: &Store, publication: &Publication) -> Result<(), StoreError> {
-    if let Some(stored) = store.get(Area::Nodes, entry_key(publication).as_bytes())?
-        && let Ok(entry) = serde_json::from_slice(&stored)
-    {
-        publication.set_entry(entry);
-    }
-    Ok(())
-}
-
-fn entry_key(publication: &Publication) -> String {
-    format!("entry/{}", publication.resource)
 }

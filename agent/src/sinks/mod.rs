@@ -7,14 +7,16 @@
 
 mod file;
 mod lines;
+mod places;
 mod record;
 mod sink;
 mod subscription;
 
 pub use file::FileFailure;
 pub use lines::{Layout, LineFormat, Lines};
+pub use places::Disposal;
 pub use record::{Begin, Record, Side, Staged};
-pub use sink::{Dirty, Disposal, Sink};
+pub use sink::{Dirty, Sink};
 pub use subscription::{SubscriptionKey, SubscriptionView, answer, known, of_image};
 
 use crate::spool::StoreError;

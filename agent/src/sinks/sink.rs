@@ -13,24 +13,15 @@ use hutong_schema::{
 };
 
 use super::{
-    Begin, LineFormat, Lines, Record, SinkError,
+    Begin, Disposal, LineFormat, Lines, Record, SinkError,
     file::{self, DataFile},
+    places::{blocking, put_aside, settle, staged_path},
     subscription::{Images, SubscriptionKey, digest},
 };
 use crate::spool::{Area, ImageDelta, Store, WriteBatch};
 
 /// Text collected before it is written to the file, bytes.
 const WRITE_AT: usize = 1024 * 1024;
-
-/// What happens to the data of a grant that ended.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Disposal {
-    /// The file is moved to `<name>.withdrawn-<time>`: a person decides.
-    #[default]
-    KeepAside,
-    /// The file is deleted.
-    Delete,
-}
 
 /// What is not committed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -344,25 +335,9 @@ impl Sink {
         now: jiff::Timestamp,
     ) -> Result<Option<PathBuf>, SinkError> {
         self.file = None;
-        let (live, staged) = (self.live.clone(), self.staged_path());
+        let live = self.live.clone();
         let held = self.record.cursor.is_some() || self.record.length > 0;
-        let aside = blocking(move || {
-            file::remove(&staged)?;
-            if !live.exists() {
-                return Ok(None);
-            }
-            match disposal {
-                Disposal::KeepAside if held => {
-                    let mut name = live.clone().into_os_string();
-                    name.push(format!(".withdrawn-{}", now.strftime("%Y%m%dT%H%M%SZ")));
-                    let aside = PathBuf::from(name);
-                    file::rename(&live, &aside)?;
-                    Ok(Some(aside))
-                }
-                Disposal::KeepAside | Disposal::Delete => file::remove(&live).map(|()| None),
-            }
-        })
-        .await?;
+        let aside = blocking(move || put_aside(&live, held, disposal, now)).await?;
         let side = self.record.side;
         self.record.lost();
         self.record.ended = Some(reason.to_owned());
@@ -442,40 +417,4 @@ impl Sink {
         self.store.commit(writes).await?;
         Ok(())
     }
-}
-
-fn staged_path(live: &Path) -> PathBuf {
-    let mut name = live.as_os_str().to_owned();
-    name.push(".new");
-    name.into()
-}
-
-/// Brings files and record together after whatever happened.
-fn settle(live: &Path, record: &mut Record) -> Result<(), file::FileFailure> {
-    let staged = staged_path(live);
-    if record.rename_due {
-        if staged.exists() {
-            file::rename(&staged, live)?;
-        }
-        record.rename_due = false;
-    }
-    if let Some(under_way) = &record.staged
-        && DataFile::reopen(&staged, under_way.length)?.is_none()
-    {
-        record.staged = None;
-    }
-    if record.cursor.is_some() && DataFile::reopen(live, record.length)?.is_none() {
-        tracing::warn!(file = %live.display(), durable = record.length,
-            "the delivered file is gone or shorter than it was; it is delivered anew");
-        let staged = record.staged.take();
-        record.lost();
-        record.staged = staged;
-    }
-    Ok(())
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, file::FileFailure> + Send + 'static,
-) -> Result<T, SinkError> {
-    Ok(tokio::task::spawn_blocking(work).await.map_err(|_| SinkError::Interrupted)??)
 }
