@@ -61,10 +61,16 @@ fn all_mistakes_are_named_at_once() {
     "#;
     let found = mistakes(text).join("\n");
     for key in [
-        "hub.address is", "hub.adress is not a setting", "outbox.cap_bytes is", "node[0].name is",
-        "node[0].publish[0].resource is", "node[0].publish[0].mode is \"sometimes\"",
-        "node[0].publish[0].format is missing", "node[0].publish[0].max_delete_percent is",
-        "node[0].subscribe[0].grant is \"some\"", "node[0].subscribe[0].path is missing",
+        "hub.address is",
+        "hub.adress is not a setting",
+        "outbox.cap_bytes is",
+        "node[0].name is",
+        "node[0].publish[0].resource is",
+        "node[0].publish[0].mode is \"sometimes\"",
+        "node[0].publish[0].format is missing",
+        "node[0].publish[0].max_delete_percent is",
+        "node[0].subscribe[0].grant is \"some\"",
+        "node[0].subscribe[0].path is missing",
     ] {
         assert!(found.contains(key), "{key} in:\n{found}");
     }
