@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use hutong_schema::{
     grant::{GrantId, Modes},
     ids::{CreditCode, ExchangeName, NodeName},
@@ -211,17 +211,17 @@ pub(super) struct Status {
 }
 
 #[derive(Debug, Args)]
-#[command(group = ArgGroup::new("question").required(true).args(["key", "by", "area", "near"]))]
 pub(super) struct Lookup {
     /// Resource code, or library: population, legal_person, geospatial.
     pub(super) target: String,
     /// The key; parts of a composite key joined by '|'.
+    #[arg(required_unless_present_any = ["by", "area", "near"], conflicts_with_all = ["by", "area", "near"])]
     pub(super) key: Option<String>,
     /// An indexed field and its value, such as name=张示例 or division=2112.
-    #[arg(long, value_name = "FIELD=VALUE", value_parser = field_value)]
+    #[arg(long, value_name = "FIELD=VALUE", value_parser = field_value, conflicts_with_all = ["area", "near"])]
     pub(super) by: Option<(String, String)>,
     /// Features that meet a box, in degrees.
-    #[arg(long = "box", value_name = "W,S,E,N", value_parser = degrees::<4>, allow_hyphen_values = true)]
+    #[arg(long = "box", value_name = "W,S,E,N", value_parser = degrees::<4>, allow_hyphen_values = true, conflicts_with = "near")]
     pub(super) area: Option<[f64; 4]>,
     /// Features nearest to a point, in degrees.
     #[arg(long, value_name = "LON,LAT", value_parser = degrees::<2>, allow_hyphen_values = true)]
