@@ -203,6 +203,12 @@ impl Nodes {
         }
     }
 
+    /// Closes a node's connection, if it has one. A full queue means that the connection is stuck;
+    /// it ends by its idle timeout.
+    pub fn close(&self, node: NodeNo, reason: &str) {
+        let _ = self.request(node, Request::Close { reason: reason.to_owned() });
+    }
+
     fn request(&self, node: NodeNo, request: Request) -> Result<(), NoAnswer> {
         let connected = self.connected.lock();
         let connected = connected.get(&node).ok_or(NoAnswer::Away)?;

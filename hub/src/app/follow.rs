@@ -40,8 +40,9 @@ pub(super) fn today(config: &Config) -> Command {
     Command::SetClockDate { as_of: AsOf::new(config.today(hutong_certs::clock::now())) }
 }
 
-/// Tells connected nodes when grants of their departments change, from the event behind `last` on.
-pub(super) async fn grants(
+/// Tells connected nodes when grants of their departments change, and closes the connections of
+/// retired nodes, from the event behind `last` on.
+pub(super) async fn events(
     log: Arc<RocksLog>,
     registry: RegistryHandle,
     nodes: Nodes,
@@ -51,9 +52,9 @@ pub(super) async fn grants(
     let mut applied = registry.watch();
     loop {
         let reached = *applied.borrow_and_update();
-        match events(&log, last, reached).await {
+        match read(&log, last, reached).await {
             Ok(events) => tell(&registry, &nodes, &events),
-            Err(error) => tracing::warn!(%error, "nodes were not told that their grants changed"),
+            Err(error) => tracing::warn!(%error, "nodes were not told of governance events"),
         }
         last = reached;
         tokio::select! {
@@ -64,11 +65,7 @@ pub(super) async fn grants(
 }
 
 /// The events behind one offset and up to another.
-async fn events(
-    log: &Arc<RocksLog>,
-    after: Offset,
-    through: Offset,
-) -> Result<Vec<Event>, LogError> {
+async fn read(log: &Arc<RocksLog>, after: Offset, through: Offset) -> Result<Vec<Event>, LogError> {
     let log = Arc::clone(log);
     let read = tokio::task::spawn_blocking(move || {
         let mut events = Vec::new();
@@ -93,13 +90,15 @@ fn tell(registry: &RegistryHandle, nodes: &Nodes, events: &[Event]) {
             Event::GrantMade { grant } => {
                 departments.insert(grant.grantee);
             }
+            Event::NodeRetired { node, reason } => {
+                nodes.close(*node, &format!("retired: {reason}"))
+            }
             Event::GrantWithdrawn { grant, .. } => {
                 departments.extend(registry.grant(*grant).map(|record| record.grant.grantee));
             }
             Event::ExchangeFounded { .. }
             | Event::DepartmentRegistered { .. }
             | Event::NodeEnrolled { .. }
-            | Event::NodeRetired { .. }
             | Event::EntryPublished { .. }
             | Event::EpochOpened { .. }
             | Event::ClockDate { .. } => {}

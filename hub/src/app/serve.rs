@@ -184,14 +184,14 @@ impl Running {
             .with_context(|| format!("hub.listen: {} cannot be bound", config.listen))?;
 
         let log = Arc::clone(&self.log);
-        let grants = follow::grants(
+        let notices = follow::events(
             log,
             registry.clone(),
             nodes.clone(),
             follow_from,
             self.tasks.closing.clone(),
         );
-        self.tasks.spawn_vital("grant notices", grants);
+        self.tasks.spawn_vital("governance notices", notices);
         let calendar = follow::calendar(Arc::clone(config), governor.clone(), self.cancel.clone());
         self.tasks.spawn_vital("calendar", calendar);
         let reconciler =

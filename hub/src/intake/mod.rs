@@ -230,6 +230,9 @@ impl Shared {
     fn may_send(&self, lane: &Lane, header: &BatchHeader) -> Result<(), Refused> {
         let (resource, shard) = lane.key;
         let registry = self.registry.read();
+        if registry.node(lane.node).is_none_or(|node| node.retired.is_some()) {
+            return Err(Refused::new(RefusalCode::UnknownNode, "the node was retired"));
+        }
         let lease = registry.lease(resource, shard);
         if lease.is_none_or(|lease| (lease.node, lease.epoch) != (lane.node, lane.epoch)) {
             let epoch = lease.map_or(0, |lease| lease.epoch);

@@ -347,3 +347,20 @@ async fn after_a_failed_write_nobody_gets_an_answer() {
     assert_eq!(outcome, Err(()), "neither stored nor admitted");
     world.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retired_node_is_held_at_its_next_batch() {
+    let world = World::new(IntakeOptions::default()).await;
+    let (lane, ready) = world.open(1, 0).await.expect("opened");
+    let mut sender = Sender::after(&ready);
+    store(&world.intake, &lane, &sender.rows(&[GOOD_KEY])).await.expect("stored");
+    let retire = Command::RetireNode {
+        department: entry().provider,
+        name: "n1".parse().expect("a name"),
+        reason: "示例".into(),
+    };
+    world.governor.command(retire).await.expect("retired");
+    let held = submit(&world.intake, &lane, &sender.rows(&[GOOD_KEY])).await.expect_err("held");
+    assert_eq!(held.reason(), Some(RefusalCode::UnknownNode));
+    world.stop().await;
+}
