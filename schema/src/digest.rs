@@ -8,7 +8,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{limits::DIGEST_BUCKETS, row::{FieldId, RowRef}};
+use crate::{
+    limits::DIGEST_BUCKETS,
+    row::{FieldId, RowRef},
+};
 
 /// Hash of one row.
 pub type Leaf = [u8; 32];
@@ -112,7 +115,8 @@ impl DigestBuilder {
 
     /// The digest and its buckets.
     pub fn finish(self) -> (Digest, Vec<BucketSummary>) {
-        let summaries: Vec<_> = self.buckets.into_iter().map(|mut leaves| summarise(&mut leaves)).collect();
+        let summaries: Vec<_> =
+            self.buckets.into_iter().map(|mut leaves| summarise(&mut leaves)).collect();
         (root(&summaries), summaries)
     }
 }

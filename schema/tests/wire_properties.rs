@@ -8,7 +8,8 @@ use proptest::prelude::*;
 use serde::Deserialize;
 
 fn golden() -> Vec<Vec<u8>> {
-    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/v1.txt")).expect("golden file");
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/v1.txt"))
+        .expect("golden file");
     let byte = |hex: &str, at: usize| u8::from_str_radix(&hex[at..at + 2], 16).expect("hex");
     text.lines()
         .filter_map(|line| line.split_once(' '))

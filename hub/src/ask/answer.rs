@@ -19,14 +19,19 @@ use crate::views::{Found, ViewError, ViewSnapshot, Views};
 const LOOK_FURTHER: usize = 20;
 
 /// Rows that match and are covered by the permit, with its fields only.
-pub(super) fn lookup(views: &Views, permit: &Permit, lookup: &Lookup) -> Result<LookupAnswer, Refused> {
+pub(super) fn lookup(
+    views: &Views,
+    permit: &Permit,
+    lookup: &Lookup,
+) -> Result<LookupAnswer, Refused> {
     let limit = usize::from(lookup.limit);
     let snapshot = views.snapshot();
     let (candidates, more_behind) = candidates(&snapshot, permit, lookup, limit * LOOK_FURTHER)?;
     let mut covered = candidates
         .iter()
         .filter(|(key, row)| permit.filter.matches(key, row.as_ref(), permit.as_of));
-    let rows = covered.by_ref().take(limit).map(|(key, row)| shown(permit, key, row.as_ref())).collect();
+    let rows =
+        covered.by_ref().take(limit).map(|(key, row)| shown(permit, key, row.as_ref())).collect();
     let more = covered.next().is_some() || more_behind;
     Ok(LookupAnswer { grant: permit.grant.id, rows, more })
 }
@@ -72,7 +77,8 @@ fn search(
         }
         LookupBy::Box { bounds: [west, south, east, north] } => {
             if !(west <= east && south <= north) {
-                let detail = "a box is west,south,east,north in degrees, west <= east and south <= north";
+                let detail =
+                    "a box is west,south,east,north in degrees, west <= east and south <= north";
                 return Err(Refused::new(RefusalCode::Protocol, detail));
             }
             let bounds = BoundingBox { west: *west, south: *south, east: *east, north: *north };
@@ -96,7 +102,11 @@ fn shown(permit: &Permit, key: &[u8], row: RowRef<'_>) -> FoundRow {
 }
 
 /// One verdict per claim. A row outside the grant is as absent as one that does not exist.
-pub(super) fn verify(views: &Views, permit: &Permit, verify: &Verify) -> Result<Vec<Verdict>, Refused> {
+pub(super) fn verify(
+    views: &Views,
+    permit: &Permit,
+    verify: &Verify,
+) -> Result<Vec<Verdict>, Refused> {
     let key = &verify.key.0;
     let row = views.snapshot().row(permit.place, key).map_err(failed)?;
     let row = row.filter(|row| permit.filter.matches(key, row.as_ref(), permit.as_of));

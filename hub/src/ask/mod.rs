@@ -56,10 +56,12 @@ impl Asker {
     ) -> Result<LookupAnswer, Refused> {
         check_reason(&lookup.reason)?;
         if lookup.limit == 0 || lookup.limit > ROWS_MAX {
-            let detail = format!("limit is {}, 1 to {ROWS_MAX} rows can be asked for", lookup.limit);
+            let detail =
+                format!("limit is {}, 1 to {ROWS_MAX} rows can be asked for", lookup.limit);
             return Err(Refused::new(RefusalCode::Protocol, detail));
         }
-        let permits = permit::find(&self.registry, *department, &lookup.target, |modes| modes.lookup)?;
+        let permits =
+            permit::find(&self.registry, *department, &lookup.target, |modes| modes.lookup)?;
         let answer = tokio::task::block_in_place(|| self.first_answer(&permits, &lookup))?;
         let mut keys: Vec<&Key> = answer.rows.iter().map(|row| &row.key).collect();
         if let LookupBy::Key(key) = &lookup.by
@@ -89,12 +91,14 @@ impl Asker {
             let detail = format!("{} claims, 1 to {CLAIMS_MAX} can be made", verify.claims.len());
             return Err(Refused::new(RefusalCode::Protocol, detail));
         }
-        let permits = permit::find(&self.registry, *department, &verify.target, |modes| modes.verify)?;
+        let permits =
+            permit::find(&self.registry, *department, &verify.target, |modes| modes.verify)?;
         let permit = permits
             .iter()
             .find(|permit| verify.claims.iter().all(|claim| permit.shows(claim.field)))
             .ok_or_else(|| not_granted("a claimed field"))?;
-        let verdicts = tokio::task::block_in_place(|| answer::verify(&self.views, permit, &verify))?;
+        let verdicts =
+            tokio::task::block_in_place(|| answer::verify(&self.views, permit, &verify))?;
         let record = AccessRecord {
             actor: Actor::Node { department: *department, node },
             target: verify.target.clone(),
@@ -128,7 +132,8 @@ impl Asker {
         keys: &[&Key],
         answer: &LookupAnswer,
     ) -> Result<AccessRecord, Refused> {
-        let grant = self.registry.read().grant(answer.grant).map(|record| record.grant.target.clone());
+        let grant =
+            self.registry.read().grant(answer.grant).map(|record| record.grant.target.clone());
         let target = grant.ok_or_else(|| not_granted("the target"))?;
         Ok(AccessRecord {
             actor,
@@ -155,7 +160,8 @@ fn check_reason(reason: &str) -> Result<(), Refused> {
         return Err(Refused::new(RefusalCode::Protocol, detail));
     }
     if reason.len() > REASON_BYTES_MAX {
-        let detail = format!("the reason has {} bytes, at most {REASON_BYTES_MAX} are kept", reason.len());
+        let detail =
+            format!("the reason has {} bytes, at most {REASON_BYTES_MAX} are kept", reason.len());
         return Err(Refused::new(RefusalCode::Protocol, detail));
     }
     Ok(())
@@ -168,5 +174,8 @@ fn not_granted(what: &str) -> Refused {
 
 fn unrecorded(error: &(dyn std::error::Error + 'static)) -> Refused {
     tracing::error!(error, "a question could not be recorded and was not answered");
-    Refused::new(RefusalCode::Internal, "the question could not be recorded, so it was not answered")
+    Refused::new(
+        RefusalCode::Internal,
+        "the question could not be recorded, so it was not answered",
+    )
 }

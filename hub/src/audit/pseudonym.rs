@@ -37,7 +37,9 @@ pub enum KeyFolderError {
         source: io::Error,
     },
     /// The file does not hold 32 bytes.
-    #[error("the pseudonym key {path} does not hold 32 bytes; restore it from a backup, or remove it to start a new one")]
+    #[error(
+        "the pseudonym key {path} does not hold 32 bytes; restore it from a backup, or remove it to start a new one"
+    )]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -87,7 +89,9 @@ impl KeyFolder {
         let path = self.folder.join(format!("{period}.key"));
         let failed = |source| KeyFolderError::File { path: path.clone(), source };
         match std::fs::read(&path) {
-            Ok(bytes) => bytes.try_into().map_err(|_| KeyFolderError::Damaged { path: path.clone() }),
+            Ok(bytes) => {
+                bytes.try_into().map_err(|_| KeyFolderError::Damaged { path: path.clone() })
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let secret: [u8; 32] = rand::random();
                 self.create(&path, &secret).map_err(failed)?;

@@ -29,16 +29,16 @@ pub(super) async fn catalogue_apply(
     apply: &CatalogueApply,
     writer: &mut FrameWriter,
 ) -> Result<(), StreamFailure> {
-    let entries: Vec<CatalogueEntry> = apply
-        .entries
-        .read()
-        .map_err(|error| Refused::new(RefusalCode::Catalogue, format!("the entries cannot be read: {error}")))?;
+    let entries: Vec<CatalogueEntry> = apply.entries.read().map_err(|error| {
+        Refused::new(RefusalCode::Catalogue, format!("the entries cannot be read: {error}"))
+    })?;
     if entries.len() > APPLY_MAX {
         let detail = format!("{} entries at once, at most {APPLY_MAX} are taken", entries.len());
         return Err(Refused::new(RefusalCode::Catalogue, detail).into());
     }
     let department = peer.department;
-    let outcome = peer.rooms.governor.command(Command::PublishEntries { department, entries }).await?;
+    let outcome =
+        peer.rooms.governor.command(Command::PublishEntries { department, entries }).await?;
     let Outcome::EntriesPublished { changed, unchanged, warnings } = outcome else {
         return Err(Refused::new(RefusalCode::Internal, "the command had another outcome").into());
     };

@@ -69,7 +69,8 @@ fn heed(delivery: &mut Delivery, content: &[u8]) -> Result<u64, StreamFailure> {
             Ok(0)
         }
         other => {
-            let detail = format!("a message of kind {other:#04x} has no place on a subscribe stream");
+            let detail =
+                format!("a message of kind {other:#04x} has no place on a subscribe stream");
             Err(Refused::new(RefusalCode::Protocol, detail).into())
         }
     }

@@ -97,7 +97,8 @@ fn admit(
     let name = format!("{}/{}", identity.department, identity.node);
     let node = rooms.registry.read().node_named(identity.department, &identity.node).cloned();
     let node = node.filter(|node| node.retired.is_none()).ok_or_else(|| {
-        let detail = format!("node {name} is not in service; ask the hub's operator for a join token");
+        let detail =
+            format!("node {name} is not in service; ask the hub's operator for a join token");
         Refused::new(RefusalCode::UnknownNode, detail)
     })?;
     let arrival = Arrival {

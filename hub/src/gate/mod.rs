@@ -147,7 +147,9 @@ impl Gate {
                     () = enrol::serve(connection, &rooms) => {}
                     () = cancel.cancelled() => {}
                 },
-                Some(Protocol::Exchange) => session::serve(connection, rooms, limits, cancel, tracker).await,
+                Some(Protocol::Exchange) => {
+                    session::serve(connection, rooms, limits, cancel, tracker).await
+                }
                 None => connection.close(1u32.into(), b"no protocol of this exchange"),
             }
         });

@@ -123,5 +123,8 @@ impl UnderWay {
 }
 
 fn lost() -> Refused {
-    Refused::new(RefusalCode::NotReady, "the hub stopped before the batch was stored; send it again")
+    Refused::new(
+        RefusalCode::NotReady,
+        "the hub stopped before the batch was stored; send it again",
+    )
 }

@@ -13,7 +13,9 @@ use hutong_schema::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{GateLimits, Rooms, command as commands, control, deliver, greeting, publish as intake, question};
+use super::{
+    GateLimits, Rooms, command as commands, control, deliver, greeting, publish as intake, question,
+};
 use crate::{numbers::NodeNo, routes::RouteError};
 
 /// What every stream of a connection knows.
@@ -107,7 +109,8 @@ async fn stream_of(peer: Arc<Peer>, mut reader: FrameReader, mut writer: FrameWr
         }
     };
     if let Some(refused) = refusal {
-        metrics::counter!("hutong_refusals_total", "code" => format!("HT-{}", refused.code)).increment(1);
+        metrics::counter!("hutong_refusals_total", "code" => format!("HT-{}", refused.code))
+            .increment(1);
         tracing::warn!(node = peer.name, %refused, "refused");
         // When the peer no longer listens there is nobody left to tell.
         let _ = writer.send(&refused).await;

@@ -18,13 +18,14 @@ pub enum Difference {
 }
 
 /// The numbers of the buckets that differ, ascending. `there` lists non-empty buckets only.
-pub(super) fn differing_buckets(here: &[BucketSummary], there: &[(u16, BucketSummary)]) -> Vec<u16> {
+pub(super) fn differing_buckets(
+    here: &[BucketSummary],
+    there: &[(u16, BucketSummary)],
+) -> Vec<u16> {
     let there: BTreeMap<u16, BucketSummary> = there.iter().copied().collect();
     (0u16..)
         .zip(here)
-        .filter(|(number, summary)| {
-            there.get(number).copied().unwrap_or_default() != **summary
-        })
+        .filter(|(number, summary)| there.get(number).copied().unwrap_or_default() != **summary)
         .map(|(number, _)| number)
         .collect()
 }

@@ -9,8 +9,8 @@ use hutong_schema::{
 use tokio::{sync::Semaphore, task::JoinSet, time::Instant};
 
 use super::{
-    ASK_AGAIN, Comparison, KeyDifference, REPAIRED_WITHIN, Reconciler, STILL_WITHIN, Scope, Verdict,
-    until,
+    ASK_AGAIN, Comparison, KeyDifference, REPAIRED_WITHIN, Reconciler, STILL_WITHIN, Scope,
+    Verdict, until,
 };
 use crate::{
     numbers::NodeNo,
@@ -34,7 +34,9 @@ impl Reconciler {
         let registry = self.registry.read();
         registry
             .entries()
-            .filter(|entry| scope.subject.as_ref().is_none_or(|code| entry.entry.code.as_str() == code))
+            .filter(|entry| {
+                scope.subject.as_ref().is_none_or(|code| entry.entry.code.as_str() == code)
+            })
             .filter_map(|entry| {
                 let node = registry.node(registry.lease(entry.number, 0)?.node)?;
                 let party = format!("{}/{}", node.department, node.name);
@@ -71,7 +73,11 @@ impl Reconciler {
     }
 
     /// Asks both sides until they stand at the same batch.
-    async fn compare_publication(&self, publication: &Publication, deadline: Instant) -> Comparison {
+    async fn compare_publication(
+        &self,
+        publication: &Publication,
+        deadline: Instant,
+    ) -> Comparison {
         let subject = Subject::Published(publication.entry.entry.code.clone());
         let mut comparison = Comparison {
             subject: publication.entry.entry.code.to_string(),
@@ -97,7 +103,8 @@ impl Reconciler {
             match tokio::task::block_in_place(|| self.hub_digest(publication, epoch, seq)) {
                 Ok(Some(found)) => {
                     comparison.hub = Some(found.digest.into());
-                    self.judge_publication(publication, &subject, source, &found, &mut comparison).await;
+                    self.judge_publication(publication, &subject, source, &found, &mut comparison)
+                        .await;
                     return comparison;
                 }
                 Ok(None) if Instant::now() < deadline => tokio::time::sleep(ASK_AGAIN).await,
@@ -163,16 +170,21 @@ impl Reconciler {
         let spec = DigestSpec::default();
         match self.drill(publication.node, subject, place, &spec, &found.buckets).await {
             Ok(keys) => {
-                comparison.differences =
-                    keys.iter().map(|(key, difference)| KeyDifference::new(key, *difference)).collect();
+                comparison.differences = keys
+                    .iter()
+                    .map(|(key, difference)| KeyDifference::new(key, *difference))
+                    .collect();
             }
-            Err(error) => tracing::warn!(%error, subject = comparison.subject, "differing keys are not known"),
+            Err(error) => {
+                tracing::warn!(%error, subject = comparison.subject, "differing keys are not known")
+            }
         }
     }
 
     /// Has the sources send differing keys again, and compares once more.
     pub(super) async fn repair_publications(&self, comparisons: &mut [Comparison]) {
-        for comparison in comparisons.iter_mut().filter(|found| found.verdict == Verdict::Different) {
+        for comparison in comparisons.iter_mut().filter(|found| found.verdict == Verdict::Different)
+        {
             let scope = Scope { subject: Some(comparison.subject.clone()), repair: false };
             let Some(publication) = self.publications(&scope).pop() else { continue };
             let code = publication.entry.entry.code.clone();

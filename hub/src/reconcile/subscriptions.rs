@@ -13,8 +13,8 @@ use hutong_schema::{
 use tokio::time::Instant;
 
 use super::{
-    ASK_AGAIN, Comparison, KeyDifference, REPAIRED_WITHIN, Reconciler, STILL_WITHIN, Scope, Verdict,
-    until,
+    ASK_AGAIN, Comparison, KeyDifference, REPAIRED_WITHIN, Reconciler, STILL_WITHIN, Scope,
+    Verdict, until,
 };
 use crate::{
     numbers::NodeNo,
@@ -90,12 +90,15 @@ impl Reconciler {
             for subscription in &waiting {
                 answers.push(self.subscriber_digest(subscription).await);
             }
-            let counted = tokio::task::block_in_place(|| self.granted_digests(place, &waiting, &answers));
+            let counted =
+                tokio::task::block_in_place(|| self.granted_digests(place, &waiting, &answers));
             let late = Instant::now() >= deadline;
             let mut still = Vec::new();
             match counted {
                 Ok(counted) => {
-                    for ((subscription, answer), hub) in waiting.into_iter().zip(answers).zip(counted) {
+                    for ((subscription, answer), hub) in
+                        waiting.into_iter().zip(answers).zip(counted)
+                    {
                         if answer.is_ok() && hub.is_none() && !late {
                             still.push(subscription);
                             continue;
@@ -125,8 +128,12 @@ impl Reconciler {
         let node = subscription.node.ok_or("no node has subscribed since the hub started")?;
         let subject = Subject::Subscription(subscription.grant);
         match self.nodes.digest(node, subject, Depth::Root).await {
-            Ok(DigestFound::Root { digest, at: Standing::Subscribed(Some(cursor)) }) => Ok((digest, cursor)),
-            Ok(DigestFound::Root { .. }) => Err("the subscriber's snapshot is not complete".to_owned()),
+            Ok(DigestFound::Root { digest, at: Standing::Subscribed(Some(cursor)) }) => {
+                Ok((digest, cursor))
+            }
+            Ok(DigestFound::Root { .. }) => {
+                Err("the subscriber's snapshot is not complete".to_owned())
+            }
             Ok(DigestFound::Unknown) => Err("the node does not hold this subscription".to_owned()),
             Ok(_) => Err("the node's answer does not fit the question".to_owned()),
             Err(error) => Err(error.to_string()),
@@ -194,10 +201,14 @@ impl Reconciler {
         let place = subscription.plan.place;
         match self.drill(node, &subject, place, &subscription.spec, &hub.buckets).await {
             Ok(keys) => {
-                comparison.differences =
-                    keys.iter().map(|(key, difference)| KeyDifference::new(key, *difference)).collect();
+                comparison.differences = keys
+                    .iter()
+                    .map(|(key, difference)| KeyDifference::new(key, *difference))
+                    .collect();
             }
-            Err(error) => tracing::warn!(%error, subject = comparison.subject, "differing keys are not known"),
+            Err(error) => {
+                tracing::warn!(%error, subject = comparison.subject, "differing keys are not known")
+            }
         }
         comparison
     }
@@ -205,8 +216,10 @@ impl Reconciler {
     /// Sends subscribers their differing keys again, and compares once more.
     pub(super) async fn repair_subscriptions(&self, comparisons: &mut [Comparison]) {
         let all = self.subscriptions(&Scope::default());
-        for comparison in comparisons.iter_mut().filter(|found| found.verdict == Verdict::Different) {
-            let found = all.iter().find(|subscription| subscription.subject() == comparison.subject);
+        for comparison in comparisons.iter_mut().filter(|found| found.verdict == Verdict::Different)
+        {
+            let found =
+                all.iter().find(|subscription| subscription.subject() == comparison.subject);
             let Some(subscription) = found else { continue };
             let keys: BTreeSet<Vec<u8>> =
                 comparison.differences.iter().map(|found| found.to_key().0).collect();
@@ -219,7 +232,8 @@ impl Reconciler {
             loop {
                 tokio::time::sleep(ASK_AGAIN).await;
                 let place = subscription.plan.place;
-                let again = self.compare_place(place, vec![subscription.clone()], deadline).await.pop();
+                let again =
+                    self.compare_place(place, vec![subscription.clone()], deadline).await.pop();
                 let Some((_, again)) = again else { break };
                 let equal = again.verdict == Verdict::Equal;
                 if equal || Instant::now() >= deadline {

@@ -6,10 +6,7 @@ use hutong_schema::wire::v1::subscribe::{CheckpointReport, Cursor};
 use tokio::sync::{Notify, watch};
 
 use super::{
-    Parcel, Plan, RouteError, Router,
-    parcel::Packer,
-    subscriptions::Registration,
-    tail::Pending,
+    Parcel, Plan, RouteError, Router, parcel::Packer, subscriptions::Registration, tail::Pending,
     turns::Class,
 };
 use crate::log::Offset;
@@ -169,7 +166,9 @@ impl Delivery {
         }
         let today = registry.as_of().map(|as_of| as_of.date());
         match today {
-            Some(today) if !record.grant.in_force(today) => Some(format!("the grant ended before {today}")),
+            Some(today) if !record.grant.in_force(today) => {
+                Some(format!("the grant ended before {today}"))
+            }
             Some(_) | None => None,
         }
     }

@@ -78,8 +78,11 @@ impl From<RouteError> for Refused {
             }
             RouteError::Views(_) | RouteError::Pack(_) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "a delivery failed");
-                Self::new(RefusalCode::Internal, "the delivery failed at the hub; the operator was told")
-                    .retry_after(5_000)
+                Self::new(
+                    RefusalCode::Internal,
+                    "the delivery failed at the hub; the operator was told",
+                )
+                .retry_after(5_000)
             }
         }
     }
@@ -139,8 +142,9 @@ impl Router {
     ) -> Result<(SubscribeReady, Delivery), Refused> {
         let plan = Plan::of(&self.registry.read(), open.grant, *department)?;
         let (mode, position) = tokio::task::block_in_place(|| self.start(&plan, open))?;
-        let view = Json::of(&plan.view)
-            .map_err(|error| Refused::new(RefusalCode::Internal, format!("the grant has no JSON form: {error}")))?;
+        let view = Json::of(&plan.view).map_err(|error| {
+            Refused::new(RefusalCode::Internal, format!("the grant has no JSON form: {error}"))
+        })?;
         let registration = self.subscriptions.start(open.grant, node, open.cursor);
         let class = Class { department: *department, feed: plan.feed };
         tracing::info!(grant = open.grant.0, node = node.0, ?mode, "delivery starts");
@@ -160,15 +164,20 @@ impl Router {
             head: head.seq,
         };
         // An unreadable position is treated as one that is not held: the receiver starts afresh.
-        let hash_at = |seq| self.views.feed_hash(plan.place, seq).ok().flatten().map(|hash| short(&hash));
+        let hash_at =
+            |seq| self.views.feed_hash(plan.place, seq).ok().flatten().map(|hash| short(&hash));
         Ok(match start::decide(open.cursor, open.resume.as_ref(), here, hash_at) {
-            Start::Tail(cursor) => {
-                (DeliveryMode::Tail, delivery::Position::Tail { seq: cursor.seq, hash: cursor.feed_hash })
-            }
+            Start::Tail(cursor) => (
+                DeliveryMode::Tail,
+                delivery::Position::Tail { seq: cursor.seq, hash: cursor.feed_hash },
+            ),
             Start::Resume(resume) => {
                 let start = resume.start;
                 let after = Some(resume.last_key.0);
-                (DeliveryMode::Resume { start }, delivery::Position::Snapshot { start, last: start, after })
+                (
+                    DeliveryMode::Resume { start },
+                    delivery::Position::Snapshot { start, last: start, after },
+                )
             }
             Start::Snapshot(because) => {
                 let start = self.cursor(plan, head.seq, short(&head.hash));

@@ -124,12 +124,7 @@ impl PackedBlock {
     }
 
     fn packed(&self) -> Packed<'_> {
-        Packed {
-            rows: self.rows,
-            raw_len: self.raw_len,
-            codec: self.codec,
-            payload: &self.payload,
-        }
+        Packed { rows: self.rows, raw_len: self.raw_len, codec: self.codec, payload: &self.payload }
     }
 
     /// As a repair message.

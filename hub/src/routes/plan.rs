@@ -26,7 +26,11 @@ pub(crate) struct Plan {
 
 impl Plan {
     /// Plans the delivery of a grant to a department.
-    pub(crate) fn of(registry: &Registry, id: GrantId, department: CreditCode) -> Result<Self, Refused> {
+    pub(crate) fn of(
+        registry: &Registry,
+        id: GrantId,
+        department: CreditCode,
+    ) -> Result<Self, Refused> {
         let refused = |detail: String| Refused::new(RefusalCode::NotGranted, detail);
         let record = registry
             .grant(id)

@@ -5,11 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use hutong_schema::{
-    digest::Digest,
-    grant::GrantId,
-    wire::v1::subscribe::Cursor,
-};
+use hutong_schema::{digest::Digest, grant::GrantId, wire::v1::subscribe::Cursor};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
@@ -70,11 +66,15 @@ pub enum NotRepaired {
 
 impl Subscriptions {
     /// A delivery starts. An older stream of the same grant ends at its next step.
-    pub(super) fn start(&self, grant: GrantId, node: NodeNo, durable: Option<Cursor>) -> Registration {
+    pub(super) fn start(
+        &self,
+        grant: GrantId,
+        node: NodeNo,
+        durable: Option<Cursor>,
+    ) -> Registration {
         let mut all = self.0.lock();
-        let (stream, report) = all
-            .get(&grant)
-            .map_or((0, None), |before| (before.stream + 1, before.standing.report));
+        let (stream, report) =
+            all.get(&grant).map_or((0, None), |before| (before.stream + 1, before.standing.report));
         let (sender, repairs) = mpsc::channel(REPAIRS_MAX);
         let standing = Standing {
             node,

@@ -143,7 +143,9 @@ mod tests {
         let first = turns.take(class(1)).await;
         let order = Arc::new(Mutex::new(Vec::new()));
         let mut tasks = Vec::new();
-        for (feed, bytes) in [(1, 4 * QUANTUM), (1, 4 * QUANTUM), (1, 4 * QUANTUM), (2, 1), (2, 1), (2, 1)] {
+        for (feed, bytes) in
+            [(1, 4 * QUANTUM), (1, 4 * QUANTUM), (1, 4 * QUANTUM), (2, 1), (2, 1), (2, 1)]
+        {
             let (turns, order) = (turns.clone(), order.clone());
             let waiting = tokio::spawn(async move {
                 let mut turn = turns.take(class(feed)).await;

@@ -1,6 +1,9 @@
 //! Bells: who waits for a feed is woken when it moved.
 
-use std::{collections::HashMap, sync::{Arc, Weak}};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Weak},
+};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;

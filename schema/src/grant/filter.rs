@@ -143,12 +143,20 @@ impl CompiledFilter {
     }
 
     /// The verdict on a row whose fields are read through `value`, keys included.
-    pub fn matches_with<'v>(&self, as_of: AsOf, value: impl Fn(FieldId) -> Option<&'v [u8]>) -> bool {
+    pub fn matches_with<'v>(
+        &self,
+        as_of: AsOf,
+        value: impl Fn(FieldId) -> Option<&'v [u8]>,
+    ) -> bool {
         self.filter.as_ref().is_none_or(|filter| verdict(filter, as_of, &value))
     }
 }
 
-fn verdict<'v>(filter: &RowFilter, as_of: AsOf, value: &impl Fn(FieldId) -> Option<&'v [u8]>) -> bool {
+fn verdict<'v>(
+    filter: &RowFilter,
+    as_of: AsOf,
+    value: &impl Fn(FieldId) -> Option<&'v [u8]>,
+) -> bool {
     match filter {
         RowFilter::All(parts) => parts.iter().all(|part| verdict(part, as_of, value)),
         RowFilter::Any(parts) => parts.iter().any(|part| verdict(part, as_of, value)),
@@ -236,7 +244,15 @@ mod tests {
         assert!(holds(RowFilter::In(FieldId(1), vec![text("k1")]), "20000101", 20260101));
         assert!(holds(RowFilter::Starts(FieldId(6), "2112".into()), "20000101", 20260101));
         assert!(!holds(RowFilter::Present(FieldId(9)), "20000101", 20260101));
-        assert!(holds(RowFilter::AtLeast(FieldId(7), Scalar::Number("9".into())), "20000101", 20260101));
-        assert!(holds(RowFilter::Not(Box::new(RowFilter::In(FieldId(9), vec![text("x")]))), "20000101", 20260101));
+        assert!(holds(
+            RowFilter::AtLeast(FieldId(7), Scalar::Number("9".into())),
+            "20000101",
+            20260101
+        ));
+        assert!(holds(
+            RowFilter::Not(Box::new(RowFilter::In(FieldId(9), vec![text("x")]))),
+            "20000101",
+            20260101
+        ));
     }
 }

@@ -32,11 +32,14 @@ impl RowFilter {
     /// # Errors
     /// With the position of the first mistake and what is expected there.
     pub fn parse(text: &str, items: &[Item]) -> Result<Self, FilterSyntax> {
-        let mut parser = Parser { tokens: tokens(text)?, at: 0, terms: 0, end: text.chars().count() + 1, items };
+        let mut parser =
+            Parser { tokens: tokens(text)?, at: 0, terms: 0, end: text.chars().count() + 1, items };
         let filter = parser.any(0)?;
         match parser.peek() {
             None => Ok(filter),
-            Some(token) => Err(parser.wrong(format!("expected \"and\", \"or\" or the end, found {token}"))),
+            Some(token) => {
+                Err(parser.wrong(format!("expected \"and\", \"or\" or the end, found {token}")))
+            }
         }
     }
 }
@@ -72,9 +75,10 @@ fn tokens(text: &str) -> Result<Vec<(usize, Token)>, FilterSyntax> {
         }
         let rest: String = characters[at..].iter().take(2).collect();
         let token = if first == '"' || first == '\'' {
-            let length = characters[at + 1..].iter().position(|other| *other == first).ok_or_else(|| {
-                FilterSyntax { at: start + 1, what: "this text has no closing quote".into() }
-            })?;
+            let length =
+                characters[at + 1..].iter().position(|other| *other == first).ok_or_else(|| {
+                    FilterSyntax { at: start + 1, what: "this text has no closing quote".into() }
+                })?;
             at += length + 2;
             Token::Text(characters[start + 1..at - 1].iter().collect())
         } else if let Some(sign) = SIGNS.iter().find(|sign| rest.starts_with(**sign)) {
@@ -86,7 +90,10 @@ fn tokens(text: &str) -> Result<Vec<(usize, Token)>, FilterSyntax> {
             }
             Token::Word(characters[start..at].iter().collect())
         } else {
-            return Err(FilterSyntax { at: start + 1, what: format!("'{first}' has no meaning here") });
+            return Err(FilterSyntax {
+                at: start + 1,
+                what: format!("'{first}' has no meaning here"),
+            });
         };
         tokens.push((start + 1, token));
     }
@@ -160,7 +167,8 @@ impl Parser<'_> {
             Some(Token::Word(word)) => word.parse::<u16>().ok(),
             Some(Token::Text(_) | Token::Sign(_)) | None => None,
         };
-        let years = years.ok_or_else(|| self.wrong("a whole number of years is expected".into()))?;
+        let years =
+            years.ok_or_else(|| self.wrong("a whole number of years is expected".into()))?;
         let filter = RowFilter::AgeAtLeast(field, years);
         Ok(if at_least { filter } else { RowFilter::Not(Box::new(filter)) })
     }
@@ -191,7 +199,9 @@ impl Parser<'_> {
         let both = |filter| RowFilter::All(vec![RowFilter::Present(field), not(filter)]);
         match self.next() {
             Some(Token::Sign("=")) => Ok(RowFilter::In(field, vec![self.literal(data_type)?])),
-            Some(Token::Sign("!=")) => Ok(not(RowFilter::In(field, vec![self.literal(data_type)?]))),
+            Some(Token::Sign("!=")) => {
+                Ok(not(RowFilter::In(field, vec![self.literal(data_type)?])))
+            }
             Some(Token::Sign(">=")) => Ok(RowFilter::AtLeast(field, self.literal(data_type)?)),
             Some(Token::Sign("<=")) => Ok(RowFilter::AtMost(field, self.literal(data_type)?)),
             Some(Token::Sign(">")) => Ok(both(RowFilter::AtMost(field, self.literal(data_type)?))),
@@ -208,7 +218,10 @@ impl Parser<'_> {
             Some(item) => Ok((item.id, item.data_type)),
             None => {
                 let known: Vec<_> = self.items.iter().map(|item| item.name.as_str()).collect();
-                Err(self.wrong(format!("there is no field \"{name}\"; the fields are {}", known.join(", "))))
+                Err(self.wrong(format!(
+                    "there is no field \"{name}\"; the fields are {}",
+                    known.join(", ")
+                )))
             }
         }
     }

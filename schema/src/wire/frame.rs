@@ -54,7 +54,10 @@ pub fn encode<M: Message + Serialize>(message: &M) -> Result<Vec<u8>, FrameError
 ///
 /// # Errors
 /// When the message does not encode or is larger than a length can say.
-pub fn encode_into<M: Message + Serialize>(message: &M, out: &mut Vec<u8>) -> Result<(), FrameError> {
+pub fn encode_into<M: Message + Serialize>(
+    message: &M,
+    out: &mut Vec<u8>,
+) -> Result<(), FrameError> {
     let start = out.len();
     out.extend_from_slice(&[0; PREFIX]);
     out.push(M::KIND);

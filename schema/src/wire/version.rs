@@ -36,7 +36,9 @@ impl Version {
 
 /// The two sides have no version in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the peer speaks protocol versions {min} to {max}, this side {ours_min} to {ours_max}: update the older one")]
+#[error(
+    "the peer speaks protocol versions {min} to {max}, this side {ours_min} to {ours_max}: update the older one"
+)]
 pub struct NoCommonVersion {
     /// Peer's oldest.
     pub min: u16,
