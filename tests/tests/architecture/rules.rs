@@ -75,7 +75,7 @@ const ENGINES: &[(&str, &[&str])] = &[
 ];
 
 /// Where time and randomness are arguments and nothing is read or written.
-const PURE: &[&str] = &["schema/src", "hub/src/govern"];
+const PURE: &[&str] = &["schema/src/", "hub/src/govern/"];
 const IMPURE_CRATES: &[&str] = &["tokio", "rand", "getrandom", "quinn", "rocksdb"];
 const IMPURE_TYPES: &[&str] = &["SystemTime", "Instant"];
 const IMPURE_MODULES: &[&str] = &["fs", "net", "process", "thread", "env"];
