@@ -22,7 +22,7 @@ pub const AT_ONCE: usize = 8;
 pub enum NotEnrolled {
     /// There is no token for it.
     #[error(
-        "the node has no certificate and no join token: put it into [enrol] sheet, or run: hutong-agent enrol --token …"
+        "the node has no certificate and no join token: put it into [enrol] sheet, or run: hutong-agent enrol --token FILE"
     )]
     NoToken,
     /// The token's time is over.

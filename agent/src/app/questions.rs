@@ -155,9 +155,9 @@ pub async fn perform(session: &Session, question: &Question) -> Result<Value, Qu
                     Verdict::Mismatch => "mismatch",
                     Verdict::Absent => "absent",
                 };
-                (name.clone(), Value::from(word))
+                json!({ "field": name, "verdict": word })
             });
-            Ok(json!({ "grant": answer.grant, "verdicts": verdicts.collect::<Map<_, _>>() }))
+            Ok(json!({ "grant": answer.grant, "verdicts": verdicts.collect::<Vec<_>>() }))
         }
         Question::CatalogueApply(entries) => {
             let applied = catalogue::apply(session, entries).await?;

@@ -93,8 +93,8 @@ pub(super) async fn verify(config: &Config, args: VerifyArgs) -> anyhow::Result<
     let question =
         Question::Verify { target: args.target, key: args.key, claims, reason: args.reason };
     let answer = ask(config, args.node, question).await?;
-    for (name, verdict) in answer["verdicts"].as_object().into_iter().flatten() {
-        println!("{name}: {}", text(verdict));
+    for each in answer["verdicts"].as_array().into_iter().flatten() {
+        println!("{}: {}", text(&each["field"]), text(&each["verdict"]));
     }
     eprintln!("under grant {}", answer["grant"]);
     Ok(ExitCode::SUCCESS)

@@ -11,7 +11,7 @@ mod enrol;
 mod run;
 mod show;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{io::IsTerminal, path::PathBuf, process::ExitCode};
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
@@ -218,7 +218,8 @@ fn start_log(json: bool, service: bool) -> anyhow::Result<()> {
         "warn,quinn=error,quinn_proto=error"
     };
     let filter = EnvFilter::try_from_default_env().or_else(|_| EnvFilter::try_new(default))?;
-    let log = fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let colours = std::io::stderr().is_terminal();
+    let log = fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr);
     let set = if json { log.json().try_init() } else { log.with_target(false).try_init() };
     set.map_err(|error| anyhow::anyhow!(error))
 }

@@ -80,7 +80,12 @@ impl Subscription {
     }
 
     pub(super) fn set(&self, phase: Phase) {
-        self.live.lock().phase = phase;
+        let mut live = self.live.lock();
+        if matches!(phase, Phase::Ended(_)) {
+            // Nothing is held any more.
+            (live.cursor, live.consistent, live.rows) = (None, false, None);
+        }
+        live.phase = phase;
     }
 
     pub(super) fn moved(&self, record: &Record) {
