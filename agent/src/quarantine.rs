@@ -46,7 +46,8 @@ pub struct QuarantineError {
 }
 
 const MARK: &[u8] = b"\xEF\xBB\xBF";
-const HEADER: [&str; 7] = ["行号 row", "数据项 item", "代码 code", "原因", "reason", "说明 note", "原始数据 raw"];
+const HEADER: [&str; 7] =
+    ["行号 row", "数据项 item", "代码 code", "原因", "reason", "说明 note", "原始数据 raw"];
 
 impl Quarantine {
     /// Quarantine in this folder, which is created with the first rejected row.
@@ -127,11 +128,17 @@ impl Staged {
             Some(writer) => writer,
             None => {
                 fs::create_dir_all(&self.folder)?;
-                let file = private().read(true).write(true).create(true).truncate(true).open(&self.path)?;
+                let file = private()
+                    .read(true)
+                    .write(true)
+                    .create(true)
+                    .truncate(true)
+                    .open(&self.path)?;
                 self.writer.insert(csv::Writer::from_writer(BufWriter::new(file)))
             }
         };
-        let item = rejection.item.map_or(String::new(), |item| format!("{} {}", item.name, item.label));
+        let item =
+            rejection.item.map_or(String::new(), |item| format!("{} {}", item.name, item.label));
         let number = |number: u64| if number == 0 { String::new() } else { number.to_string() };
         writer.write_field(number(rejection.row))?;
         writer.write_field(item)?;
@@ -195,7 +202,13 @@ mod tests {
     use super::*;
 
     fn rejection(raw: &str) -> Rejection<'_> {
-        Rejection { row: 7, item: None, reason: RejectReason::CheckDigit, note: "", raw: raw.as_bytes() }
+        Rejection {
+            row: 7,
+            item: None,
+            reason: RejectReason::CheckDigit,
+            note: "",
+            raw: raw.as_bytes(),
+        }
     }
 
     fn content(quarantine: &Quarantine, resource: &ResourceCode) -> Vec<String> {
@@ -215,7 +228,9 @@ mod tests {
         quarantine.append(&resource, &[rejection("a \"b\"")]).unwrap();
         let lines = content(&quarantine, &resource);
         assert_eq!(lines.len(), 3);
-        assert!(lines[1].starts_with("7,,4,校验码错误,wrong check digit,,\"11010119900101001X,示例\""));
+        assert!(
+            lines[1].starts_with("7,,4,校验码错误,wrong check digit,,\"11010119900101001X,示例\"")
+        );
         assert!(lines[2].ends_with("\"a \"\"b\"\"\""));
     }
 

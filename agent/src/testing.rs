@@ -120,7 +120,16 @@ pub(crate) fn copy_folder(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for file in std::fs::read_dir(from).unwrap() {
         let file = file.unwrap();
-        std::fs::copy(file.path(), to.join(file.file_name())).unwrap();
+        // The store's thread may still be merging: what a crash leaves is one moment of the file.
+        let mut content = std::fs::read(file.path()).unwrap();
+        loop {
+            let again = std::fs::read(file.path()).unwrap();
+            if again == content {
+                break;
+            }
+            content = again;
+        }
+        std::fs::write(to.join(file.file_name()), content).unwrap();
     }
 }
 
@@ -211,12 +220,13 @@ impl Hub {
 
 /// Key `id` (text), `name` (text, at most 10 characters, required), `day` (date), `amount` (number).
 pub(crate) fn entry() -> CatalogueEntry {
-    let item = |id: u16, name: &str, label: &str, kind: &str, length: u32, required: bool, key: bool| {
-        serde_json::json!({
-            "id": id, "name": name, "label": label, "data_type": kind, "length": length,
-            "required": required, "key": key
-        })
-    };
+    let item =
+        |id: u16, name: &str, label: &str, kind: &str, length: u32, required: bool, key: bool| {
+            serde_json::json!({
+                "id": id, "name": name, "label": label, "data_type": kind, "length": length,
+                "required": required, "key": key
+            })
+        };
     serde_json::from_value(serde_json::json!({
         "code": "303084122704/000001", "name": "示例资源", "provider": "11100000000013338W",
         "provider_name": "示例单位", "format": 3, "update_cycle": 2, "version": 1,

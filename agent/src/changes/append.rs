@@ -28,7 +28,7 @@ pub(super) fn scan(mut scan: Scan<'_>) -> Result<ScanOutcome, Stop> {
     }
     // What is there now must still be there when reading goes on: this is compared next time.
     scan.record.mark = Some(mark);
-    let mut out = Outbound::new(scan.store, scan.stream(), scan.entry, scan.cancel);
+    let mut out = scan.outbound();
     if scan.state.replace == Replace::Due {
         out.marker(BatchKind::ReplaceBegin, WriteBatch::new())?;
     }

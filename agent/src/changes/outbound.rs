@@ -20,6 +20,7 @@ pub(super) struct Outbound<'a> {
     store: &'a Store,
     stream: StreamId,
     schema_version: u32,
+    generation: u64,
     cancel: &'a CancellationToken,
     builder: BlockBuilder,
     origins: Origins,
@@ -33,6 +34,7 @@ impl<'a> Outbound<'a> {
     pub(super) fn new(
         store: &'a Store,
         stream: StreamId,
+        generation: u64,
         entry: &CatalogueEntry,
         cancel: &'a CancellationToken,
     ) -> Self {
@@ -41,6 +43,7 @@ impl<'a> Outbound<'a> {
             store,
             stream,
             schema_version: entry.schema_version,
+            generation,
             cancel,
             builder: BlockBuilder::new(&columns),
             origins: Origins::default(),
@@ -78,6 +81,8 @@ impl<'a> Outbound<'a> {
         }
         if self.builder.is_empty() {
             if !with.is_empty() {
+                let mut with = with;
+                with.only_in(self.stream, self.generation);
                 let ticket = self.store.submit(with)?;
                 self.enqueue(ticket)?;
             }
@@ -104,7 +109,9 @@ impl<'a> Outbound<'a> {
         Ok(())
     }
 
-    fn hand_over(&mut self, batch: NewBatch, with: WriteBatch) -> Result<(), StoreError> {
+    fn hand_over(&mut self, batch: NewBatch, mut with: WriteBatch) -> Result<(), StoreError> {
+        // The stream may have been begun anew since the scan began: what the scan compared with is gone.
+        with.only_in(self.stream, self.generation);
         let ticket = self.store.append(self.stream, batch, with, self.cancel)?;
         self.batches += 1;
         self.enqueue(ticket)

@@ -8,6 +8,7 @@ use hutong_schema::digest::{KeyHash, key_hash};
 use hutong_schema::rules::RejectReason;
 use tokio_util::sync::CancellationToken;
 
+use super::outbound::Outbound;
 use super::record::{Scanned, SourceRecord, Waiting};
 use super::{append, snapshot};
 use crate::config::{PublishConfig, SourceMode};
@@ -43,7 +44,7 @@ pub enum ScanOutcome {
     Waiting(Waiting),
     /// The file cannot be read at all; the text says why.
     Trouble(String),
-    /// The scan was cancelled; the next one continues.
+    /// The scan was cancelled, or its stream was begun anew meanwhile; the next one continues.
     Cancelled,
 }
 
@@ -77,7 +78,7 @@ pub enum ScanError {
 
 impl Publication {
     /// Reads the source once and puts what changed into the outbox. Blocks, also while the outbox is
-    /// full: call it from a thread that may.
+    /// full: call it from a thread that may, and not twice at a time for one stream.
     ///
     /// # Errors
     /// When the store fails or refused rows cannot be written. What is wrong with the file is an
@@ -99,7 +100,10 @@ impl Publication {
             SourceMode::Append => append::scan(scan),
         };
         match result {
-            Err(Stop::Store(StoreError::Cancelled)) => Ok(ScanOutcome::Cancelled),
+            // A conflict: the stream was begun anew meanwhile, nothing of the rest was appended.
+            Err(Stop::Store(StoreError::Cancelled | StoreError::Conflict { .. })) => {
+                Ok(ScanOutcome::Cancelled)
+            }
             Err(Stop::Store(error)) => Err(error.into()),
             Err(Stop::Quarantine(error)) => Err(error.into()),
             Err(Stop::Source(error)) => Ok(ScanOutcome::Trouble(error.to_string())),
@@ -160,7 +164,12 @@ impl From<SourceError> for Stop {
     }
 }
 
-impl Scan<'_> {
+impl<'a> Scan<'a> {
+    pub(super) fn outbound(&self) -> Outbound<'a> {
+        let generation = self.state.generation;
+        Outbound::new(self.store, self.stream(), generation, self.entry, self.cancel)
+    }
+
     pub(super) fn stream(&self) -> StreamId {
         self.publication.stream
     }

@@ -101,7 +101,8 @@ impl SourceRecord {
     pub fn load(store: &Store, stream: StreamId) -> Result<Self, StoreError> {
         let stored = store.get(Area::Sources, &stream.0.to_be_bytes())?;
         stored.map_or(Ok(Self::default()), |stored| {
-            serde_json::from_slice(&stored).map_err(|_| StoreError::Record("what is known of a source"))
+            serde_json::from_slice(&stored)
+                .map_err(|_| StoreError::Record("what is known of a source"))
         })
     }
 

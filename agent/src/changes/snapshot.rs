@@ -30,7 +30,7 @@ pub(super) fn scan(mut scan: Scan<'_>) -> Result<ScanOutcome, Stop> {
     }
     let mut pass = Pass {
         table: load_image(&scan)?,
-        out: Outbound::new(scan.store, scan.stream(), scan.entry, scan.cancel),
+        out: scan.outbound(),
         staged: scan.publication.quarantine.stage(&scan.entry.code),
         source,
         read: 0,
@@ -90,7 +90,11 @@ impl Pass<'_> {
                 Ok(Next::End) => break,
                 Ok(Next::Row) => None,
                 Ok(Next::Refused(refusal)) => Some(refusal),
-                Err(error @ (SourceError::Read { .. } | SourceError::Form { .. } | SourceError::Missing(_))) => {
+                Err(
+                    error @ (SourceError::Read { .. }
+                    | SourceError::Form { .. }
+                    | SourceError::Missing(_)),
+                ) => {
                     self.broken = Some(error.to_string());
                     break;
                 }
@@ -119,7 +123,8 @@ impl Pass<'_> {
                     leaf_start(&leaf_of(row.key(), present, &mut scratch)) != known
                 }
                 Sight::Duplicate(first) => {
-                    let first = first.map_or("an earlier row".to_owned(), |row| format!("row {row}"));
+                    let first =
+                        first.map_or("an earlier row".to_owned(), |row| format!("row {row}"));
                     let note = format!("{first} has the same key");
                     scan.refuse(&mut self.staged, &self.source, &row, duplicate(), &note)?;
                     continue;

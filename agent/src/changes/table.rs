@@ -1,23 +1,23 @@
 //! The keys of a snapshot while it is read: which were seen and where, which the image has.
 //!
 //! Memory is what counts here: 2.2 million keys are compared on a machine that gives the agent less
-//! than 100 MB. A key is held as 68 bits of its hash; that two keys of one file share them has, at
-//! that number, a chance of 1 in 100 million, and would put a row into quarantine as a duplicate.
+//! than 100 MB. A key is held as 72 bits of its hash; that two keys of one file share them has, at
+//! that number, a chance of 1 in 2,000 million, and would put a row into quarantine as a duplicate.
 
-use hutong_schema::digest::{KeyHash, Leaf, bucket_of};
-use hutong_schema::limits::DIGEST_BUCKETS;
+use hutong_schema::digest::{KeyHash, Leaf};
 
-/// Keys by hash, packed: `row [3] · hash [7] · leaf [6, only with an image]`, open addressing within
-/// 4,096 buckets that grow by a quarter, so that little memory lies idle.
+/// Keys by hash, packed: `row [3] · hash [8] · leaf [6, only with an image]`, open addressing within
+/// 256 parts that grow by a quarter, one at a time: little memory lies idle, and a part is large
+/// enough for allocators to give it back to the system.
 pub(super) struct KeyTable {
-    buckets: Vec<Bucket>,
+    parts: Vec<Part>,
     stride: usize,
     loaded: u64,
     unseen: u64,
 }
 
 #[derive(Clone, Default)]
-struct Bucket {
+struct Part {
     slots: Vec<u8>,
     used: usize,
 }
@@ -43,7 +43,9 @@ pub(super) fn leaf_start(leaf: &Leaf) -> LeafStart {
 }
 
 /// Bytes of a slot: row and hash, and the leaf behind them.
-const BARE: usize = 3 + 7;
+const BARE: usize = 3 + 8;
+/// A part is chosen by the first byte of the hash.
+const PARTS: usize = 256;
 const WITH_LEAF: usize = BARE + 6;
 
 const EMPTY: u32 = 0;
@@ -63,17 +65,17 @@ impl KeyTable {
     /// A table for an image of about this many keys.
     pub(super) fn for_image(keys: u64) -> Self {
         let mut table = Self::new(WITH_LEAF);
-        let each = usize::try_from(keys).unwrap_or(0) / DIGEST_BUCKETS;
-        // A bucket holds a quarter more than the mean at most: five standard deviations of 500.
-        let slots = each + each / 4;
-        for bucket in &mut table.buckets {
-            bucket.slots = vec![0; slots * WITH_LEAF];
+        let each = usize::try_from(keys).unwrap_or(0) / PARTS;
+        // Seven of eight slots are filled at most; parts differ by a few hundredths.
+        let slots = each + each / 5;
+        for part in &mut table.parts {
+            part.slots = vec![0; slots * WITH_LEAF];
         }
         table
     }
 
     fn new(stride: usize) -> Self {
-        Self { buckets: vec![Bucket::default(); DIGEST_BUCKETS], stride, loaded: 0, unseen: 0 }
+        Self { parts: vec![Part::default(); PARTS], stride, loaded: 0, unseen: 0 }
     }
 
     /// Adds a key of the image.
@@ -145,20 +147,20 @@ impl KeyTable {
     /// The key's slot, or the empty one where it belongs.
     fn slot(&mut self, hash: &KeyHash) -> Slot<'_> {
         let stride = self.stride;
-        let bucket = &mut self.buckets[usize::from(bucket_of(hash))];
-        if bucket.used * 8 >= bucket.slots.len() / stride * 7 {
-            bucket.grow(stride);
+        let part = &mut self.parts[usize::from(hash[0])];
+        if part.used * 8 >= part.slots.len() / stride * 7 {
+            part.grow(stride);
         }
-        let at = bucket.find(stride, rest_of(hash));
-        Slot(&mut bucket.slots[at..at + stride])
+        let at = part.find(stride, rest_of(hash));
+        Slot(&mut part.slots[at..at + stride])
     }
 
     fn count(&mut self, hash: &KeyHash) {
-        self.buckets[usize::from(bucket_of(hash))].used += 1;
+        self.parts[usize::from(hash[0])].used += 1;
     }
 }
 
-impl Bucket {
+impl Part {
     /// Where the key is, or belongs. There is always an empty slot.
     fn find(&self, stride: usize, rest: u64) -> usize {
         let slots = self.slots.len() / stride;
@@ -195,7 +197,7 @@ impl Slot<'_> {
 
     fn fill(&mut self, row: u32, hash: &KeyHash) {
         self.set_row(row);
-        self.0[3..BARE].copy_from_slice(&rest_of(hash).to_be_bytes()[..7]);
+        self.0[3..BARE].copy_from_slice(&rest_of(hash).to_be_bytes());
     }
 
     /// Zero in a table without image.
@@ -214,10 +216,10 @@ impl Slot<'_> {
     }
 }
 
-/// Seven bytes of the hash behind those that choose the bucket, and a zero.
+/// Eight bytes of the hash behind the one that chooses the part.
 fn rest_of(hash: &KeyHash) -> u64 {
     let mut rest = [0; 8];
-    rest[..7].copy_from_slice(&hash[4..11]);
+    rest.copy_from_slice(&hash[1..9]);
     u64::from_be_bytes(rest)
 }
 
@@ -227,7 +229,7 @@ fn number(slot: &[u8]) -> u32 {
 
 fn rest_in(slot: &[u8]) -> u64 {
     let mut rest = [0; 8];
-    rest[..7].copy_from_slice(&slot[3..BARE]);
+    rest.copy_from_slice(&slot[3..BARE]);
     u64::from_be_bytes(rest)
 }
 
@@ -280,7 +282,7 @@ mod tests {
         for key in 0..220_000u32 {
             assert_eq!(table.see(&key_hash(&key.to_be_bytes()), u64::from(key) + 1), Sight::New);
         }
-        let bytes: usize = table.buckets.iter().map(|bucket| bucket.slots.capacity()).sum();
+        let bytes: usize = table.parts.iter().map(|part| part.slots.capacity()).sum();
         assert!(bytes < 3_200_000, "{bytes} bytes for a tenth of it");
     }
 }

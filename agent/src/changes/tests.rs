@@ -29,7 +29,11 @@ impl Rig {
             max_delete_percent,
         };
         let quarantine = bench.quarantine.clone();
-        Self { publication: Publication { stream: bench.stream, config, quarantine }, bench, clock: 0 }
+        Self {
+            publication: Publication { stream: bench.stream, config, quarantine },
+            bench,
+            clock: 0,
+        }
     }
 
     fn path(&self) -> PathBuf {
@@ -82,7 +86,8 @@ impl Rig {
     }
 
     fn quarantined(&self) -> Vec<String> {
-        let Ok(files) = fs::read_dir(self.publication.quarantine.folder(&self.bench.entry.code)) else {
+        let Ok(files) = fs::read_dir(self.publication.quarantine.folder(&self.bench.entry.code))
+        else {
             return Vec::new();
         };
         let text: String =

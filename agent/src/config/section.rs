@@ -51,7 +51,8 @@ impl<'a> Section<'a> {
     /// Reports every key that is not in the list.
     pub(super) fn only(&self, known: &[&str]) {
         let Some(table) = self.table else { return };
-        let mut unknown: Vec<_> = table.keys().filter(|key| !known.contains(&key.as_str())).collect();
+        let mut unknown: Vec<_> =
+            table.keys().filter(|key| !known.contains(&key.as_str())).collect();
         unknown.sort();
         for name in unknown {
             self.report(name, "is not a setting", format!("known here: {}", known.join(", ")));
@@ -73,7 +74,8 @@ impl<'a> Section<'a> {
 
     /// The tables of `[[name]]`.
     pub(super) fn sections(&self, name: &str) -> Vec<Section<'a>> {
-        let double = |problem: &str| self.report(name, problem, format!("write [[{}]]", self.key(name)));
+        let double =
+            |problem: &str| self.report(name, problem, format!("write [[{}]]", self.key(name)));
         match self.value(name) {
             None => Vec::new(),
             Some(ValueKind::Array(values)) => {
@@ -150,7 +152,12 @@ impl<'a> Section<'a> {
     }
 
     /// A whole number within bounds, or the default.
-    pub(super) fn number(&self, name: &str, bounds: std::ops::RangeInclusive<u64>, default: u64) -> u64 {
+    pub(super) fn number(
+        &self,
+        name: &str,
+        bounds: std::ops::RangeInclusive<u64>,
+        default: u64,
+    ) -> u64 {
         let number = match self.value(name) {
             None => return default,
             Some(ValueKind::I64(number)) => u64::try_from(*number).ok(),

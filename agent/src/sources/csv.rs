@@ -97,7 +97,8 @@ impl CsvRecords {
     /// The current record as a header.
     pub(super) fn header(&self, encoding: TextEncoding) -> Option<Vec<String>> {
         let mut buffer = String::new();
-        let field = |index| decode::text(self.field(index), encoding, &mut buffer).map(str::to_owned);
+        let field =
+            |index| decode::text(self.field(index), encoding, &mut buffer).map(str::to_owned);
         (0..self.fields).map(field).collect()
     }
 

@@ -59,7 +59,10 @@ impl Mapping {
             let item = self.names.get(name.trim()).copied();
             match item {
                 Some(item) if self.column_of[item].is_some() => {
-                    return Err(format!("two columns of the header are the item {}", self.named(item)));
+                    return Err(format!(
+                        "two columns of the header are the item {}",
+                        self.named(item)
+                    ));
                 }
                 Some(item) => self.column_of[item] = Some(column),
                 None => self.note_unknown(name.trim()),
@@ -120,6 +123,10 @@ impl Mapping {
 
     fn named(&self, item: usize) -> String {
         let item = &self.items[item];
-        if item.label.is_empty() { item.name.clone() } else { format!("{} ({})", item.name, item.label) }
+        if item.label.is_empty() {
+            item.name.clone()
+        } else {
+            format!("{} ({})", item.name, item.label)
+        }
     }
 }

@@ -23,7 +23,8 @@ impl Identity {
     pub(super) fn of(file: &File) -> io::Result<Self> {
         let facts = file.metadata()?;
         let modified = facts.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-        let modified_ns = modified.and_then(|since| i64::try_from(since.as_nanos()).ok()).unwrap_or(0);
+        let modified_ns =
+            modified.and_then(|since| i64::try_from(since.as_nanos()).ok()).unwrap_or(0);
         Ok(Self { size: facts.len(), modified_ns })
     }
 }

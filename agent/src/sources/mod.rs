@@ -8,8 +8,8 @@ mod csv;
 mod decode;
 mod input;
 mod jsonl;
-mod mark;
 mod mapping;
+mod mark;
 mod row;
 
 use std::path::{Path, PathBuf};
@@ -131,9 +131,9 @@ impl Source {
                 records.begin_rows(options.from).map_err(read)?;
                 Records::Csv(Box::new(records))
             }
-            FileFormat::Jsonl => {
-                Records::Jsonl(jsonl::JsonLines::new(input, options.whole_lines, options.from).map_err(read)?)
-            }
+            FileFormat::Jsonl => Records::Jsonl(
+                jsonl::JsonLines::new(input, options.whole_lines, options.from).map_err(read)?,
+            ),
         };
         Ok(Self { path: path.to_owned(), mapping, records, encoding, text: String::new() })
     }
@@ -149,8 +149,12 @@ impl Source {
     /// When the file cannot be read further.
     pub fn next(&mut self, row: &mut Row) -> Result<Next, SourceError> {
         let result = match &mut self.records {
-            Records::Csv(records) => records.row(&mut self.mapping, self.encoding, &mut self.text, row),
-            Records::Jsonl(lines) => lines.row(&mut self.mapping, self.encoding, &mut self.text, row),
+            Records::Csv(records) => {
+                records.row(&mut self.mapping, self.encoding, &mut self.text, row)
+            }
+            Records::Jsonl(lines) => {
+                lines.row(&mut self.mapping, self.encoding, &mut self.text, row)
+            }
         };
         result.map_err(|error| {
             let path = self.path.clone();

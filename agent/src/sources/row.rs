@@ -74,7 +74,11 @@ impl Row {
     pub(super) fn fill<'a>(
         &mut self,
         mapping: &Mapping,
-        mut raw: impl FnMut(usize, &mut dyn FnMut(Option<&str>) -> Result<(), Refusal>) -> Result<(), Refusal> + 'a,
+        mut raw: impl FnMut(
+            usize,
+            &mut dyn FnMut(Option<&str>) -> Result<(), Refusal>,
+        ) -> Result<(), Refusal>
+        + 'a,
     ) -> Result<(), Refusal> {
         let (keys, columns) = mapping.items().split_at(mapping.keys());
         for (index, item) in keys.iter().enumerate() {

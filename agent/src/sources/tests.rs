@@ -60,7 +60,8 @@ fn lines(read: &Read) -> Vec<&str> {
 
 #[test]
 fn columns_are_found_by_machine_name_or_label_in_any_order() {
-    let read = csv("数量,name,extra,编号,日期\n 007.50 ,张三,x,a1,2020/1/31\n,李四,y,a2,\n".as_bytes());
+    let read =
+        csv("数量,name,extra,编号,日期\n 007.50 ,张三,x,a1,2020/1/31\n,李四,y,a2,\n".as_bytes());
     assert_eq!(lines(&read), ["a1|张三|20200131|7.5", "a2|李四|-|-"]);
     assert_eq!(read.unknown, ["extra"]);
     assert!(read.refused.is_empty());
@@ -126,7 +127,8 @@ fn every_kind_of_bad_row_is_named_with_its_item() {
         "10,x,,,,\n",
         "a\u{1f}b,x,,\n",
         "12345678901234567890X,x,,\n",
-    ).as_bytes());
+    )
+    .as_bytes());
     assert_eq!(lines(&read), ["1|ok|20200101|1"]);
     use RejectReason as R;
     assert_eq!(
@@ -150,12 +152,15 @@ fn every_kind_of_bad_row_is_named_with_its_item() {
 
 #[test]
 fn json_values_are_taken_by_their_text() {
-    let read = jsonl(concat!(
-        "{\"id\":1,\"name\":\"a\\u0062\",\"day\":null,\"amount\":1.50}\n",
-        "\n",
-        "{\"amount\":\"2\",\"名称\":\"示例\",\"id\":\"x\",\"other\":[1]}\r\n",
-        "{\"id\":\"y\",\"name\":true}\n",
-    ).as_bytes());
+    let read = jsonl(
+        concat!(
+            "{\"id\":1,\"name\":\"a\\u0062\",\"day\":null,\"amount\":1.50}\n",
+            "\n",
+            "{\"amount\":\"2\",\"名称\":\"示例\",\"id\":\"x\",\"other\":[1]}\r\n",
+            "{\"id\":\"y\",\"name\":true}\n",
+        )
+        .as_bytes(),
+    );
     assert_eq!(lines(&read), ["1|ab|-|1.5", "x|示例|-|2", "y|true|-|-"]);
     assert_eq!(read.unknown, ["other"]);
 }
@@ -171,8 +176,12 @@ fn broken_json_costs_its_line() {
     assert_eq!(
         read.refused,
         [
-            (1, 0, R::Type, false), (2, 0, R::Type, false), (3, 0, R::Type, false),
-            (5, 2, R::Type, true), (6, 2, R::Encoding, true), (7, 2, R::Missing, true),
+            (1, 0, R::Type, false),
+            (2, 0, R::Type, false),
+            (3, 0, R::Type, false),
+            (5, 2, R::Type, true),
+            (6, 2, R::Encoding, true),
+            (7, 2, R::Missing, true),
         ]
     );
 }
@@ -186,7 +195,11 @@ fn a_header_that_lacks_required_items_says_which() {
     assert!(refused.err().unwrap().to_string().contains("two columns"));
     let missing = Path::new("/nowhere/at/all.csv");
     let options = SourceOptions {
-        path: missing, format: FileFormat::Csv, encoding: TextEncoding::Utf8, from: None, whole_lines: false,
+        path: missing,
+        format: FileFormat::Csv,
+        encoding: TextEncoding::Utf8,
+        from: None,
+        whole_lines: false,
     };
     assert!(matches!(Source::open(options, &entry()), Err(SourceError::Missing(_))));
 }
@@ -214,7 +227,8 @@ fn append_reading_stops_and_goes_on_at_every_byte() {
             let first = read_from(part, format, TextEncoding::Utf8, None, true).unwrap();
             assert!(first.refused.is_empty(), "cut at {cut}: {:?}", first.refused);
             let from = Some(first.position);
-            let second = read_from(text.as_bytes(), format, TextEncoding::Utf8, from, true).unwrap();
+            let second =
+                read_from(text.as_bytes(), format, TextEncoding::Utf8, from, true).unwrap();
             let both: Vec<_> = first.rows.iter().chain(&second.rows).cloned().collect();
             assert_eq!(both, whole.rows, "cut at {cut}");
             assert_eq!(second.position, whole.position);

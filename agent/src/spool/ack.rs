@@ -81,10 +81,10 @@ impl Store {
                 slice = self.pending(stream, state.stored_through, SLICE_BYTES)?;
                 slice.retain(|batch| batch.header.seq <= ack.stored_through);
             }
-            let (stored_through, chain) = slice.last().map_or(
-                (state.stored_through, state.stored_chain),
-                |batch| (batch.header.seq, batch.chain),
-            );
+            let (stored_through, chain) =
+                slice.last().map_or((state.stored_through, state.stored_chain), |batch| {
+                    (batch.header.seq, batch.chain)
+                });
             let settled_through = ack.settled_through.min(stored_through);
             if slice.is_empty() && settled_through <= state.settled_through {
                 outcome.drained = state.is_drained();

@@ -26,6 +26,7 @@ pub(super) enum Operation {
     Acknowledge { stream: StreamId, ack: Acknowledged, image: ImageDelta },
     BeginEpoch { stream: StreamId, epoch: u32, has_rows: bool },
     DropPending { stream: StreamId, replace: Replace },
+    OnlyIn { stream: StreamId, generation: u64 },
     Count { stream: StreamId, read: u64, rejected: u64 },
     Put { area: Area, key: Vec<u8>, value: Vec<u8> },
     Remove { area: Area, key: Vec<u8> },
@@ -132,8 +133,18 @@ impl WriteBatch {
         self.push(Operation::Count { stream, read, rejected })
     }
 
+    /// Refuses the whole write unless the stream is still in this generation.
+    pub fn only_in(&mut self, stream: StreamId, generation: u64) -> &mut Self {
+        self.push(Operation::OnlyIn { stream, generation })
+    }
+
     /// Appends a batch to a stream; its space in the outbox must have been reserved.
-    pub(super) fn append(&mut self, stream: StreamId, batch: NewBatch, expect: Option<u64>) -> &mut Self {
+    pub(super) fn append(
+        &mut self,
+        stream: StreamId,
+        batch: NewBatch,
+        expect: Option<u64>,
+    ) -> &mut Self {
         self.push(Operation::Append { stream, batch, expect })
     }
 

@@ -2,19 +2,18 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use hutong_schema::wire::codec;
 use parking_lot::RwLock;
-use redb::{Database, Table, WriteTransaction};
+use redb::Database;
 use tokio::sync::{mpsc, oneshot};
 
-use super::batch::{NewBatch, Operation, Receipt, WriteBatch};
+use super::batch::{Operation, Receipt, WriteBatch};
 use super::image::{self, Merges};
-use super::keys::{Area, CHUNK_KEY, CHUNKS, META, OUTBOX, RECORDS, RUNS, STREAMS};
-use super::outbox::{self, Head};
+use super::keys::Area;
 use super::space::Space;
 use super::stream::{Acknowledged, StreamRecord};
+use super::tables::{Tables, written};
 use super::{Conflict, ImageId, StoreError, StreamId};
 
 /// Requests that may wait for the thread. When the queue is full, callers wait to put theirs in;
@@ -39,18 +38,6 @@ pub(super) struct Committer {
     pub(super) space: Arc<Space>,
     pub(super) merges: Merges,
     pub(super) next_id: u32,
-}
-
-/// Tables of one write transaction.
-struct Tables<'t> {
-    meta: Table<'t, &'static str, &'static [u8]>,
-    streams: Table<'t, u32, &'static [u8]>,
-    outbox: Table<'t, (u32, u64), &'static [u8]>,
-    runs: Table<'t, u32, &'static [u8]>,
-    chunks: Table<'t, &'static [u8; CHUNK_KEY], &'static [u8]>,
-    records: Table<'t, &'static [u8], &'static [u8]>,
-    /// Space of the outbox that is free once this transaction is committed.
-    freed: Vec<(StreamId, u64)>,
 }
 
 impl Committer {
@@ -100,8 +87,10 @@ impl Committer {
     fn commit(
         &mut self,
         group: Vec<Request>,
-    ) -> (Vec<(oneshot::Sender<Result<Receipt, StoreError>>, Result<Receipt, StoreError>)>, Result<(), StoreError>)
-    {
+    ) -> (
+        Vec<(oneshot::Sender<Result<Receipt, StoreError>>, Result<Receipt, StoreError>)>,
+        Result<(), StoreError>,
+    ) {
         let (batches, senders): (Vec<_>, Vec<_>) =
             group.into_iter().map(|request| (request.batch, request.done)).unzip();
         let mut answers = Vec::with_capacity(batches.len());
@@ -130,7 +119,10 @@ impl Committer {
                         changed.extend(states);
                         Ok(self.apply(batch, &mut tables, &mut changed)?)
                     }
-                    Err(conflict) => Err(conflict),
+                    Err(conflict) => {
+                        tables.freed.extend(batch.reserved());
+                        Err(conflict)
+                    }
                 });
             }
             for (stream, record) in &changed {
@@ -220,7 +212,8 @@ impl Committer {
                         let source = Area::Sources.key(&stream.0.to_be_bytes());
                         tables.records.remove(&source[..]).map_err(written)?;
                     }
-                    Operation::Count { .. }
+                    Operation::OnlyIn { .. }
+                    | Operation::Count { .. }
                     | Operation::Put { .. }
                     | Operation::Remove { .. }
                     | Operation::Image { .. }
@@ -246,7 +239,8 @@ impl Committer {
                         };
                         if !states.values().chain(self.published.read().values()).any(known) {
                             let stream = StreamId(self.take_id(tables)?);
-                            let state = super::stream::StreamState { next_seq: 1, ..Default::default() };
+                            let state =
+                                super::stream::StreamState { next_seq: 1, ..Default::default() };
                             states.insert(stream, StreamRecord { node, resource, state });
                         }
                     }
@@ -255,13 +249,17 @@ impl Committer {
                     let key = Area::Images.key(&name);
                     if tables.records.get_mut(&key[..]).map_err(written)?.is_none() {
                         let number = self.take_id(tables)?;
-                        tables.records.insert(&key[..], &number.to_be_bytes()[..]).map_err(written)?;
+                        tables
+                            .records
+                            .insert(&key[..], &number.to_be_bytes()[..])
+                            .map_err(written)?;
                     }
                 }
                 Operation::Append { .. }
                 | Operation::Acknowledge { .. }
                 | Operation::BeginEpoch { .. }
                 | Operation::DropPending { .. }
+                | Operation::OnlyIn { .. }
                 | Operation::Count { .. } => {}
             }
         }
@@ -316,6 +314,10 @@ fn transition(record: &mut StreamRecord, operation: &Operation) -> Result<(), Co
             state.drop_pending(*replace);
             Ok(())
         }
+        Operation::OnlyIn { generation, .. } if *generation == state.generation => Ok(()),
+        Operation::OnlyIn { generation, .. } => {
+            Err(Conflict::Moved { expected: *generation, found: state.generation })
+        }
         Operation::Count { read, rejected, .. } => {
             state.counters.read += read;
             state.counters.rejected += rejected;
@@ -338,6 +340,7 @@ impl Operation {
             | Self::Acknowledge { stream, .. }
             | Self::BeginEpoch { stream, .. }
             | Self::DropPending { stream, .. }
+            | Self::OnlyIn { stream, .. }
             | Self::Count { stream, .. } => Some(*stream),
             Self::Put { .. }
             | Self::Remove { .. }
@@ -350,6 +353,14 @@ impl Operation {
 }
 
 impl WriteBatch {
+    /// The space in the outbox that was reserved for it.
+    fn reserved(&self) -> impl Iterator<Item = (StreamId, u64)> {
+        self.operations.iter().filter_map(|operation| {
+            let Operation::Append { stream, batch, .. } = operation else { return None };
+            Some((*stream, batch.stored_len()))
+        })
+    }
+
     fn bytes(&self) -> u64 {
         let size = |operation: &Operation| match operation {
             Operation::Append { batch, .. } => batch.stored_len(),
@@ -358,6 +369,7 @@ impl WriteBatch {
             Operation::Put { value, .. } => value.len() as u64,
             Operation::BeginEpoch { .. }
             | Operation::DropPending { .. }
+            | Operation::OnlyIn { .. }
             | Operation::Count { .. }
             | Operation::Remove { .. }
             | Operation::ClearImage { .. }
@@ -368,89 +380,11 @@ impl WriteBatch {
     }
 }
 
-impl<'t> Tables<'t> {
-    fn open(transaction: &'t WriteTransaction) -> Result<Self, StoreError> {
-        Ok(Self {
-            meta: transaction.open_table(META).map_err(written)?,
-            streams: transaction.open_table(STREAMS).map_err(written)?,
-            outbox: transaction.open_table(OUTBOX).map_err(written)?,
-            runs: transaction.open_table(RUNS).map_err(written)?,
-            chunks: transaction.open_table(CHUNKS).map_err(written)?,
-            records: transaction.open_table(RECORDS).map_err(written)?,
-            freed: Vec::new(),
-        })
-    }
-
-    /// Writes the batch that the state was just given.
-    fn append(
-        &mut self,
-        stream: StreamId,
-        record: &StreamRecord,
-        batch: &NewBatch,
-    ) -> Result<(), StoreError> {
-        let facts = &batch.facts;
-        let head = Head {
-            header: hutong_schema::batch::BatchHeader {
-                seq: record.state.last_seq(),
-                kind: facts.kind,
-                schema_version: facts.schema_version,
-                rows: facts.rows,
-                raw_len: facts.raw_len,
-                codec: facts.codec,
-            },
-            chain: record.state.chain,
-            payload_hash: facts.payload_hash,
-            appended_ms: now_ms(),
-            origins_len: batch.origins.len() as u32,
-        };
-        let head = head.encode()?;
-        let length = head.len() + batch.origins.len() + batch.payload.len();
-        let key = (stream.0, record.state.last_seq());
-        let mut place = self.outbox.insert_reserve(key, length).map_err(written)?;
-        let (first, rest) = place.as_mut().split_at_mut(head.len());
-        let (second, third) = rest.split_at_mut(batch.origins.len());
-        first.copy_from_slice(&head);
-        second.copy_from_slice(&batch.origins);
-        third.copy_from_slice(&batch.payload);
-        Ok(())
-    }
-
-    /// Removes batches; how many there were, and their size as it was reserved.
-    fn remove_batches(
-        &mut self,
-        stream: StreamId,
-        seqs: std::ops::RangeInclusive<u64>,
-    ) -> Result<(u64, u64), StoreError> {
-        let (mut batches, mut bytes, mut damaged) = (0, 0, None);
-        let range = (stream.0, *seqs.start())..=(stream.0, *seqs.end());
-        if seqs.is_empty() {
-            return Ok((0, 0));
-        }
-        self.outbox
-            .retain_in(range, |_, stored| {
-                batches += 1;
-                match outbox::reserved_len(stored) {
-                    Ok(length) => bytes += length,
-                    Err(error) => damaged = Some(error),
-                }
-                false
-            })
-            .map_err(written)?;
-        self.freed.push((stream, bytes));
-        damaged.map_or(Ok((batches, bytes)), Err)
-    }
-}
-
-fn written(error: impl Into<redb::Error>) -> StoreError {
-    StoreError::engine("wrote", error)
-}
-
-fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
-}
-
 /// The acknowledgement operation; its image changes are prepared by the caller.
-pub(super) fn acknowledge(stream: StreamId, ack: Acknowledged, image: image::ImageDelta) -> Operation {
+pub(super) fn acknowledge(
+    stream: StreamId,
+    ack: Acknowledged,
+    image: image::ImageDelta,
+) -> Operation {
     Operation::Acknowledge { stream, ack, image }
 }

@@ -18,6 +18,7 @@ mod outbox;
 mod read;
 mod space;
 mod stream;
+mod tables;
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -189,7 +190,11 @@ impl Store {
     ///
     /// # Errors
     /// When the store failed or there is no such stream.
-    pub async fn begin_epoch(&self, stream: StreamId, ready: &PublishReady) -> Result<(), StoreError> {
+    pub async fn begin_epoch(
+        &self,
+        stream: StreamId,
+        ready: &PublishReady,
+    ) -> Result<(), StoreError> {
         let mut batch = WriteBatch::new();
         let (epoch, has_rows) = (ready.epoch, ready.has_rows);
         batch.push(Operation::BeginEpoch { stream, epoch, has_rows });
@@ -231,7 +236,11 @@ impl Store {
     ///
     /// # Errors
     /// When the store failed or there is no such stream.
-    pub fn checkpoint_if_due(&self, stream: StreamId, schema_version: u32) -> Result<bool, StoreError> {
+    pub fn checkpoint_if_due(
+        &self,
+        stream: StreamId,
+        schema_version: u32,
+    ) -> Result<bool, StoreError> {
         if !self.stream(stream)?.state.checkpoint_due() {
             return Ok(false);
         }
@@ -246,17 +255,13 @@ impl Store {
             .map_err(|_| StoreError::Record("a digest"))?;
         let kind = hutong_schema::batch::BatchKind::Checkpoint;
         let batch = NewBatch::new(kind, schema_version, &payload, 0, Vec::new())?;
-        let bytes = batch.stored_len();
-        self.0.space.reserve_always(stream, bytes);
+        self.0.space.reserve_always(stream, batch.stored_len());
         let mut writes = WriteBatch::new();
         writes.append(stream, batch, Some(state.next_seq));
         match self.commit_blocking(writes) {
             Ok(_) => Ok(true),
             // A scan appended in between: its own end will be the next occasion.
-            Err(StoreError::Conflict { .. }) => {
-                self.0.space.release(stream, bytes);
-                Ok(false)
-            }
+            Err(StoreError::Conflict { .. }) => Ok(false),
             Err(error) => Err(error),
         }
     }

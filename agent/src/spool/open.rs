@@ -126,8 +126,9 @@ struct Loaded {
 
 /// Makes missing tables, removes the output of an unfinished merge, reads the states.
 fn load(database: &Database) -> Result<Loaded, StoreError> {
-    let transaction =
-        database.begin_write().map_err(|error| StoreError::engine("opened", redb::Error::from(error)))?;
+    let transaction = database
+        .begin_write()
+        .map_err(|error| StoreError::engine("opened", redb::Error::from(error)))?;
     let loaded = {
         let mut meta = transaction.open_table(META).map_err(opened)?;
         let streams = transaction.open_table(STREAMS).map_err(opened)?;
@@ -156,7 +157,8 @@ fn load(database: &Database) -> Result<Loaded, StoreError> {
         let mut known = HashMap::new();
         for found in streams.iter().map_err(opened)? {
             let (stream, stored) = found.map_err(opened)?;
-            let record = codec::decode(stored.value()).map_err(|_| StoreError::Record("a stream"))?;
+            let record =
+                codec::decode(stored.value()).map_err(|_| StoreError::Record("a stream"))?;
             known.insert(StreamId(stream.value()), record);
         }
         Loaded { instance, next_id, streams: known, images }

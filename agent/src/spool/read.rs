@@ -2,7 +2,9 @@
 
 use std::ops::ControlFlow;
 
-use hutong_schema::digest::{BucketSummary, Digest, KeyHash, Leaf, StreamDigest, bucket_of, key_hash};
+use hutong_schema::digest::{
+    BucketSummary, Digest, KeyHash, Leaf, StreamDigest, bucket_of, key_hash,
+};
 use hutong_schema::wire::codec;
 use redb::{ReadTransaction, ReadableDatabase};
 
@@ -132,8 +134,7 @@ impl View {
     pub fn stream(&self, stream: StreamId) -> Result<StreamRecord, StoreError> {
         let table = self.0.open_table(STREAMS).map_err(failed)?;
         let stored = table.get(stream.0).map_err(failed)?;
-        let stored =
-            stored.ok_or(StoreError::Conflict { stream, conflict: Conflict::Unknown })?;
+        let stored = stored.ok_or(StoreError::Conflict { stream, conflict: Conflict::Unknown })?;
         codec::decode(stored.value()).map_err(|_| StoreError::Record("a stream"))
     }
 

@@ -48,6 +48,9 @@ pub struct StreamState {
     pub queued_bytes: u64,
     /// Figures since the stream exists.
     pub counters: Counters,
+    /// Raised when what was appended or accepted is forgotten: a scan that began before must not
+    /// append any more.
+    pub generation: u64,
 }
 
 /// Figures of a stream since it exists.
@@ -162,7 +165,10 @@ impl StreamState {
             return Err(Conflict::Moved { expected: ack.epoch.into(), found: self.epoch.into() });
         }
         if ack.stored_before != self.stored_through {
-            return Err(Conflict::Moved { expected: ack.stored_before, found: self.stored_through });
+            return Err(Conflict::Moved {
+                expected: ack.stored_before,
+                found: self.stored_through,
+            });
         }
         if ack.stored_through > self.last_seq() {
             return Err(Conflict::NeverSent {
@@ -172,7 +178,8 @@ impl StreamState {
         }
         self.stored_through = ack.stored_through;
         self.stored_chain = ack.chain;
-        self.settled_through = ack.settled_through.min(ack.stored_through).max(self.settled_through);
+        self.settled_through =
+            ack.settled_through.min(ack.stored_through).max(self.settled_through);
         self.counters.accepted += ack.accepted;
         self.counters.rejected += ack.rejected;
         Ok(())
@@ -188,6 +195,7 @@ impl StreamState {
             stored_chain: chain,
             replace: if has_rows { Replace::Due } else { Replace::No },
             counters: self.counters,
+            generation: self.generation + 1,
             ..Self::default()
         };
     }
@@ -198,6 +206,7 @@ impl StreamState {
         self.chain = self.stored_chain;
         self.checkpoint_seq = self.checkpoint_seq.min(self.stored_through);
         self.replace = replace;
+        self.generation += 1;
     }
 
     /// How to go on. `chain_at` is the outbox's chain hash after the hub's last batch, if the outbox

@@ -56,7 +56,8 @@ fn an_acknowledgement_taken_twice_changes_nothing() {
     bench.exchange(1).unwrap();
     let before = bench.state();
     let ack = bench.hub.ack(Vec::new());
-    let again = bench.store.acknowledge(bench.stream, &ack, &bench.entry, &bench.quarantine).unwrap();
+    let again =
+        bench.store.acknowledge(bench.stream, &ack, &bench.entry, &bench.quarantine).unwrap();
     assert_eq!(again, AckOutcome { drained: true, ..AckOutcome::default() });
     assert_eq!(bench.state(), before);
 }
@@ -105,7 +106,8 @@ fn the_two_sides_agree_on_where_to_go_on() {
     bench.append(rows(0, 5, "n"));
     bench.append(rows(5, 5, "n"));
     bench.exchange(1).unwrap();
-    let resume = |bench: &Bench, ready: &PublishReady| bench.store.resume(bench.stream, ready).unwrap();
+    let resume =
+        |bench: &Bench, ready: &PublishReady| bench.store.resume(bench.stream, ready).unwrap();
     let ready = bench.hub.ready();
     assert_eq!(resume(&bench, &ready), Resume::Continue { after: 1 });
     // The hub stored batch 2, its acknowledgement was lost: batch 2 is sent again.
@@ -242,4 +244,17 @@ fn any_flipped_byte_or_cut_is_damage_or_harmless_but_never_a_panic() {
             }
         }
     }
+}
+
+#[test]
+fn what_began_before_the_stream_was_begun_anew_is_refused_and_its_space_freed() {
+    let mut bench = Bench::new();
+    let generation = bench.state().generation;
+    bench.begin_epoch();
+    let mut with = WriteBatch::new();
+    with.only_in(bench.stream, generation);
+    let cancel = CancellationToken::new();
+    let ticket = bench.store.append(bench.stream, rows(0, 9, "n"), with, &cancel).unwrap();
+    assert!(matches!(ticket.wait(), Err(StoreError::Conflict { .. })));
+    assert_eq!((bench.store.outbox_bytes(), bench.state().next_seq), (0, 1));
 }

@@ -50,7 +50,11 @@ impl ImageDelta {
         let (bytes, index) = (&self.bytes, &self.index);
         index.iter().enumerate().filter_map(move |(at, (hash, position))| {
             let superseded = index.get(at + 1).is_some_and(|(next, _)| next == hash);
-            if superseded { None } else { Entry::read(&bytes[*position as usize..]).map(|(entry, _)| entry) }
+            if superseded {
+                None
+            } else {
+                Entry::read(&bytes[*position as usize..]).map(|(entry, _)| entry)
+            }
         })
     }
 }

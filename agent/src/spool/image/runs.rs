@@ -51,10 +51,13 @@ impl RunList {
         table: &impl ReadableTable<u32, &'static [u8]>,
         image: ImageId,
     ) -> Result<Self, StoreError> {
-        let found = table.get(image.0).map_err(|error| StoreError::engine("read an image", error))?;
+        let found =
+            table.get(image.0).map_err(|error| StoreError::engine("read an image", error))?;
         found.map_or_else(
             || Ok(Self::default()),
-            |stored| codec::decode(stored.value()).map_err(|_| StoreError::Record("a list of runs")),
+            |stored| {
+                codec::decode(stored.value()).map_err(|_| StoreError::Record("a list of runs"))
+            },
         )
     }
 
@@ -131,7 +134,11 @@ pub(super) fn put(
 }
 
 /// Removes the chunks of a run.
-pub(super) fn remove(chunks: &mut ChunkTable<'_>, image: ImageId, run: u32) -> Result<(), StoreError> {
+pub(super) fn remove(
+    chunks: &mut ChunkTable<'_>,
+    image: ImageId,
+    run: u32,
+) -> Result<(), StoreError> {
     let (first, last) = (chunk_key(image, run, &[0; 16]), chunk_key(image, run, &[0xFF; 16]));
     let removed = chunks.retain_in::<&[u8; CHUNK_KEY], _>(&first..=&last, |_, _| false);
     removed.map_err(|error| StoreError::engine("removed a part of an image", error))

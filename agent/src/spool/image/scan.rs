@@ -90,7 +90,8 @@ impl Scan {
             // The entry sought may stand in the middle of the chunk that begins before it.
             let until = chunk_key(image, number, from);
             let lowest = chunk_key(image, number, &[0; 16]);
-            let before = table.range::<&[u8; CHUNK_KEY]>(&lowest..=&until).map_err(failed)?.next_back();
+            let before =
+                table.range::<&[u8; CHUNK_KEY]>(&lowest..=&until).map_err(failed)?.next_back();
             let start = match before {
                 Some(found) => *found.map_err(failed)?.0.value(),
                 None => until,
