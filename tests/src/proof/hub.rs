@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 
 use anyhow::{Context, Result};
 use hutong_hub::views::{Place, ReadOnlyViews, ViewSnapshot};
+use hutong_schema::digest::key_hash;
 use hutong_schema::grant::{AsOf, Target};
 use hutong_schema::library::LibraryId;
 
@@ -39,7 +40,7 @@ impl HubFiles {
         let snapshot = self.0.snapshot();
         if let Some(place) = snapshot.place(&target) {
             let visit = |key: &[u8], row: hutong_schema::row::RowRef<'_>| {
-                subjects.class_row(schema, key, row, &mut scratch, to);
+                subjects.class_row(schema, key, key_hash(key), row, &mut scratch, to);
                 ControlFlow::Continue(())
             };
             unreadable = snapshot.scan(place, None, visit).err();
@@ -61,8 +62,9 @@ impl HubFiles {
         let snapshot = self.0.snapshot();
         if let Some(place) = snapshot.place(target) {
             let visit = |key: &[u8], row: hutong_schema::row::RowRef<'_>| {
+                let hash = key_hash(key);
                 for grant in grants {
-                    subjects.granted_row(*grant, as_of, key, row, &mut bytes, to);
+                    subjects.granted_row(*grant, as_of, (key, hash), row, &mut bytes, to);
                 }
                 ControlFlow::Continue(())
             };

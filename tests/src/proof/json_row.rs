@@ -1,4 +1,4 @@
-//! A row from one JSON object, read without intermediate values.
+//! Rows from texts and from JSON objects, read without values in between.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -8,64 +8,39 @@ use hutong_schema::catalogue::{DataType, Item};
 use hutong_schema::row::{KEY_SEPARATOR, RowBuf};
 use hutong_schema::rules::canonicalise;
 use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// Name and raw JSON value of each member, in the order of the text.
-pub(super) struct Members<'a>(pub(super) Vec<(Cow<'a, str>, &'a RawValue)>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visit;
-
-        impl<'de> Visitor<'de> for Visit {
-            type Value = Members<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
-                let mut members = Vec::with_capacity(12);
-                while let Some(Name(name)) = map.next_key()? {
-                    members.push((name, map.next_value()?));
-                }
-                Ok(Members(members))
-            }
-        }
-
-        deserializer.deserialize_map(Visit)
-    }
-}
+/// The text of each item, by its position; an absent one is an absent value.
+pub(super) type Texts<'t> = Vec<Option<Cow<'t, str>>>;
 
 /// A text that borrows where nothing is escaped.
 #[derive(Deserialize)]
-struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+pub(super) struct Name<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
 
-/// Builds rows from named values.
-pub(super) struct RowReader<'a> {
+/// What is known of the rows of a file.
+pub(super) struct Form<'a> {
     items: &'a [Item],
-    /// Positions in `items`, keys first and both in ascending id.
+    /// Positions in `items`, in ascending id.
     keys: Vec<usize>,
     columns: Vec<usize>,
-    key: Vec<u8>,
-    row: RowBuf,
 }
 
-impl<'a> RowReader<'a> {
+/// A row under construction, reused from row to row.
+#[derive(Default)]
+pub(super) struct Row {
+    pub(super) key: Vec<u8>,
+    pub(super) fields: RowBuf,
+}
+
+impl<'a> Form<'a> {
     pub(super) fn new(items: &'a [Item]) -> Self {
         let chosen = |key: bool| -> Vec<usize> {
             let mut chosen: Vec<_> = (0..items.len()).filter(|at| items[*at].key == key).collect();
             chosen.sort_by_key(|at| items[*at].id);
             chosen
         };
-        Self {
-            items,
-            keys: chosen(true),
-            columns: chosen(false),
-            key: Vec::new(),
-            row: RowBuf::new(),
-        }
+        Self { items, keys: chosen(true), columns: chosen(false) }
     }
 
     /// The position of the item of this name or label.
@@ -74,50 +49,92 @@ impl<'a> RowReader<'a> {
         by_name.or_else(|| self.items.iter().position(|item| item.label == name))
     }
 
-    /// Canonical key and row of texts, one for each item; an absent text is an absent value.
-    pub(super) fn read<'t>(
-        &mut self,
-        text: impl Fn(usize) -> Result<Option<Cow<'t, str>>>,
-    ) -> Result<(&[u8], &RowBuf)> {
-        self.key.clear();
+    /// Fills a row with the canonical values of texts.
+    pub(super) fn fill<'t>(
+        &self,
+        text: impl Fn(usize) -> Option<&'t str>,
+        row: &mut Row,
+    ) -> Result<()> {
+        row.key.clear();
         for (part, at) in self.keys.iter().enumerate() {
             if part > 0 {
-                self.key.push(KEY_SEPARATOR);
+                row.key.push(KEY_SEPARATOR);
             }
             let item = &self.items[*at];
-            let text = text(*at)?.with_context(|| format!("{} is missing", item.name))?;
-            match canonicalise(item, &text) {
-                Ok(Some(value)) => self.key.extend_from_slice(&value),
+            let text = text(*at).with_context(|| format!("{} is missing", item.name))?;
+            match canonicalise(item, text) {
+                Ok(Some(value)) => row.key.extend_from_slice(&value),
                 Ok(None) => bail!("{} is empty", item.name),
                 Err(reason) => bail!("{} {reason}: {text:?}", item.name),
             }
         }
-        self.row.clear();
+        row.fields.clear();
         for at in &self.columns {
             let item = &self.items[*at];
-            let Some(text) = text(*at)? else { continue };
-            match canonicalise(item, &text) {
-                Ok(Some(value)) => self.row.push(item.id, &value),
+            let Some(text) = text(*at) else { continue };
+            match canonicalise(item, text) {
+                Ok(Some(value)) => row.fields.push(item.id, &value),
                 Ok(None) => {}
                 Err(reason) => bail!("{} {reason}: {text:?}", item.name),
             }
         }
-        Ok((&self.key, &self.row))
+        Ok(())
     }
 
-    /// Canonical key and row of an object's members.
-    pub(super) fn object(&mut self, members: &Members<'_>) -> Result<(&[u8], &RowBuf)> {
-        let mut texts: Vec<Option<Cow<'_, str>>> = vec![None; self.items.len()];
-        for (name, value) in &members.0 {
-            let at = self.position(name).with_context(|| format!("{name} is no item"))?;
-            texts[at] = scalar(self.items[at].data_type, value)?;
-        }
-        self.read(|at| Ok(texts[at].clone()))
+    /// Fills a row from the texts of an object.
+    pub(super) fn fill_from(&self, texts: &Texts<'_>, row: &mut Row) -> Result<()> {
+        self.fill(|at| texts[at].as_deref(), row)
+    }
+
+    /// Reads a JSON object.
+    pub(super) fn object<'t>(&self, line: &'t [u8]) -> Result<Texts<'t>> {
+        let mut json = serde_json::Deserializer::from_slice(line);
+        let texts = self.deserialize(&mut json)?;
+        json.end()?;
+        Ok(texts)
     }
 }
 
-/// The text of a JSON value; a geometry is its own text.
-fn scalar<'a>(data_type: DataType, value: &'a RawValue) -> Result<Option<Cow<'a, str>>> {
+impl<'de> DeserializeSeed<'de> for &Form<'_> {
+    type Value = Texts<'de>;
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Texts<'de>, D::Error> {
+        json.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for &Form<'_> {
+    type Value = Texts<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Texts<'de>, A::Error> {
+        let mut texts = vec![None; self.items.len()];
+        while let Some(Name(name)) = map.next_key()? {
+            let at = self.position(&name);
+            let at = at.ok_or_else(|| A::Error::custom(format_args!("{name} is no item")))?;
+            texts[at] = match self.items[at].data_type {
+                DataType::Text | DataType::Memo | DataType::Date | DataType::DateTime => {
+                    map.next_value::<Option<Name<'de>>>()?.map(|Name(text)| text)
+                }
+                // Numbers may stand as such, and a geometry is its own text.
+                DataType::Number
+                | DataType::Money
+                | DataType::Logical
+                | DataType::Geometry
+                | DataType::Double
+                | DataType::Integer
+                | DataType::Float => raw(map.next_value()?).map_err(A::Error::custom)?,
+            };
+        }
+        Ok(texts)
+    }
+}
+
+/// The text of a JSON value that may be no string.
+fn raw(value: &RawValue) -> Result<Option<Cow<'_, str>>, serde_json::Error> {
     let text = value.get();
     Ok(match text.as_bytes().first() {
         Some(b'"') => {
@@ -125,9 +142,6 @@ fn scalar<'a>(data_type: DataType, value: &'a RawValue) -> Result<Option<Cow<'a,
             Some(text)
         }
         Some(b'n') => None,
-        Some(b'{') if data_type != DataType::Geometry => {
-            bail!("an object where a value is expected")
-        }
         _ => Some(Cow::Borrowed(text)),
     })
 }

@@ -31,6 +31,8 @@ pub(super) struct ResourceSchema {
     /// Alone in its class: the digest is the resource's own, as the hub shows it.
     pub(super) alone: bool,
     pub(super) grants: Vec<usize>,
+    /// Its items have the numbers of the library's fields that they are bound to.
+    same_fields: bool,
 }
 
 /// A grant's filter and fields.
@@ -40,6 +42,7 @@ pub(super) struct GrantSchema {
     pub(super) items: Vec<Item>,
     fields: Vec<FieldId>,
     filter: CompiledFilter,
+    of_library: bool,
 }
 
 /// Takes the leaves that rows make.
@@ -79,7 +82,11 @@ impl Subjects {
             };
             sizes[class] += 1;
             let entry = entry.clone();
-            resources.push(ResourceSchema { entry, class, alone: false, grants: Vec::new() });
+            let same_fields = entry.binding.as_ref().is_some_and(|binding| {
+                entry.items.iter().all(|item| binding.library_field(item.id) == Some(item.id))
+            });
+            let grants = Vec::new();
+            resources.push(ResourceSchema { entry, class, alone: false, grants, same_fields });
         }
         for resource in &mut resources {
             resource.alone = sizes[resource.class] == 1;
@@ -112,13 +119,14 @@ impl Subjects {
         &self,
         resource: &ResourceSchema,
         key: &[u8],
+        hash: KeyHash,
         row: RowRef<'_>,
         scratch: &mut Scratch,
         to: &mut impl Take,
     ) {
         let leaf = leaf_of(key, row.iter(), &mut scratch.bytes);
         if resource.alone {
-            return to.take(resource.class, key, key_hash(key), leaf);
+            return to.take(resource.class, key, hash, leaf);
         }
         scratch.key.clear();
         scratch.key.extend_from_slice(resource.entry.code.as_str().as_bytes());
@@ -135,6 +143,7 @@ impl Subjects {
         resource: &ResourceSchema,
         as_of: AsOf,
         key: &[u8],
+        hash: KeyHash,
         row: RowRef<'_>,
         scratch: &mut Scratch,
         to: &mut impl Take,
@@ -142,7 +151,7 @@ impl Subjects {
         for grant in &resource.grants {
             let schema = &self.grants[*grant];
             let row = resource.mapped(row, schema, &mut scratch.mapped);
-            self.granted_row(*grant, as_of, key, row, &mut scratch.bytes, to);
+            self.granted_row(*grant, as_of, (key, hash), row, &mut scratch.bytes, to);
         }
     }
 
@@ -151,7 +160,7 @@ impl Subjects {
         &self,
         grant: usize,
         as_of: AsOf,
-        key: &[u8],
+        (key, hash): (&[u8], KeyHash),
         row: RowRef<'_>,
         bytes: &mut Vec<u8>,
         to: &mut impl Take,
@@ -159,7 +168,7 @@ impl Subjects {
         let schema = &self.grants[grant];
         if schema.filter.matches(key, row, as_of) {
             let leaf = schema.leaf(key, row, bytes);
-            to.take(self.grant_subject(grant), key, key_hash(key), leaf);
+            to.take(self.grant_subject(grant), key, hash, leaf);
         }
     }
 }
@@ -168,7 +177,7 @@ impl ResourceSchema {
     /// A row in the fields of a grant's target.
     fn mapped<'a>(&self, row: RowRef<'a>, to: &GrantSchema, out: &'a mut RowBuf) -> RowRef<'a> {
         let binding = match &self.entry.binding {
-            Some(binding) if to.is_of_library() => binding,
+            Some(binding) if to.of_library && !self.same_fields => binding,
             Some(_) | None => return row,
         };
         out.clear();
@@ -205,10 +214,6 @@ impl GrantSchema {
             Some(library) => Target::Library(library),
             None => Target::Resource(self.record.target.parse()?),
         })
-    }
-
-    fn is_of_library(&self) -> bool {
-        LibraryId::from_code(&self.record.target).is_some()
     }
 }
 
@@ -261,5 +266,5 @@ fn grant(
     };
     let key_fields: Vec<FieldId> = keys.iter().map(|item| item.id).collect();
     let filter = CompiledFilter::new(filter.as_ref(), &key_fields);
-    Ok(GrantSchema { record: record.clone(), items, fields, filter })
+    Ok(GrantSchema { record: record.clone(), items, fields, filter, of_library: library.is_some() })
 }

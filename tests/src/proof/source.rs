@@ -1,16 +1,14 @@
 //! Rows of source files, by the rules of the schema and nothing else.
 
-use std::borrow::Cow;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 
 use anyhow::{Context, Result, bail};
+use hutong_schema::digest::key_hash;
 use hutong_schema::grant::AsOf;
 
-use hutong_schema::row::RowBuf;
-
 use super::inventory::ResourceRecord;
-use super::json_row::{Members, RowReader};
+use super::json_row::{Form, Row};
 use super::schema::{ResourceSchema, Scratch, Subjects, Take};
 
 const BUFFER: usize = 1 << 18;
@@ -33,8 +31,9 @@ pub(super) fn read(
     if file.fill_buf()?.starts_with(MARK) {
         file.consume(MARK.len());
     }
-    let scratch = Scratch::default();
-    let mut rows = Rows { subjects, schema, record, as_of, buffer, scratch };
+    let form = Form::new(&schema.entry.items);
+    let (row, scratch) = (Row::default(), Scratch::default());
+    let mut rows = Rows { subjects, schema, record, as_of, buffer, form, row, scratch };
     match (record.format.as_str(), record.encoding.as_str()) {
         ("csv", "utf-8") => rows.csv(file, to),
         ("csv", "gb18030") => {
@@ -56,42 +55,40 @@ struct Rows<'a> {
     record: &'a ResourceRecord,
     as_of: AsOf,
     buffer: usize,
+    form: Form<'a>,
+    row: Row,
     scratch: Scratch,
 }
 
 impl Rows<'_> {
     fn csv(&mut self, file: impl Read, to: &mut impl Take) -> Result<()> {
-        let mut reader = RowReader::new(&self.schema.entry.items);
         let mut csv = csv::ReaderBuilder::new().buffer_capacity(self.buffer).from_reader(file);
-        let header = csv.byte_headers()?.clone();
-        let position =
-            |name: &[u8]| std::str::from_utf8(name).ok().and_then(|name| reader.position(name));
-        let columns: Vec<Option<usize>> = (0..self.schema.entry.items.len())
-            .map(|item| header.iter().position(|name| position(name) == Some(item)))
-            .collect();
-        let mut record = csv::ByteRecord::new();
-        let mut line = 1;
+        let columns: Vec<Option<usize>> = {
+            let header = csv.headers()?;
+            (0..self.schema.entry.items.len())
+                .map(|item| header.iter().position(|name| self.form.position(name) == Some(item)))
+                .collect()
+        };
+        let mut record = csv::StringRecord::new();
         loop {
-            match csv.read_byte_record(&mut record) {
+            match csv.read_record(&mut record) {
                 Ok(true) => {}
                 Ok(false) => return Ok(()),
-                // A row with too few or too many values; reading goes on behind it.
+                Err(error) if error.is_io_error() => return Err(error.into()),
+                // Wrong characters, too few or too many values; reading goes on behind it.
                 Err(error) => {
                     to.unreadable(format!("{}: {error}", self.record.path.display()));
                     continue;
                 }
             }
-            line = record.position().map_or(line, csv::Position::line);
-            let text = |item: usize| {
-                let bytes = columns[item].and_then(|at| record.get(at)).unwrap_or_default();
-                Ok(Some(Cow::Borrowed(std::str::from_utf8(bytes)?)))
-            };
-            self.count(line, reader.read(text), to);
+            let line = record.position().map_or(0, csv::Position::line);
+            let text = |item: usize| columns[item].and_then(|at| record.get(at));
+            let filled = self.form.fill(text, &mut self.row);
+            self.count(line, filled, to);
         }
     }
 
     fn json_lines(&mut self, mut file: impl BufRead, to: &mut impl Take) -> Result<()> {
-        let mut reader = RowReader::new(&self.schema.entry.items);
         let (mut line, mut number) = (Vec::new(), 0);
         loop {
             line.clear();
@@ -102,21 +99,21 @@ impl Rows<'_> {
             if line.trim_ascii().is_empty() {
                 continue;
             }
-            let members = serde_json::from_slice::<Members<'_>>(&line).map_err(Into::into);
-            self.count(number, members.and_then(|members| reader.object(&members)), to);
+            let texts = self.form.object(&line);
+            let filled = texts.and_then(|texts| self.form.fill_from(&texts, &mut self.row));
+            self.count(number, filled, to);
         }
     }
 
-    fn count(&mut self, line: u64, row: Result<(&[u8], &RowBuf)>, to: &mut impl Take) {
-        let Self { subjects, schema, record, as_of, scratch, .. } = self;
-        match row {
-            Ok((key, row)) => {
-                subjects.class_row(schema, key, row.as_ref(), scratch, to);
-                subjects.granted_rows(schema, *as_of, key, row.as_ref(), scratch, to);
-            }
-            Err(error) => {
-                to.unreadable(format!("{}, line {line}: {error:#}", record.path.display()));
-            }
+    /// Counts the row, if it could be filled.
+    fn count(&mut self, line: u64, filled: Result<()>, to: &mut impl Take) {
+        let Self { subjects, schema, record, as_of, row, scratch, .. } = self;
+        if let Err(error) = filled {
+            to.unreadable(format!("{}, line {line}: {error:#}", record.path.display()));
+            return;
         }
+        let (key, hash, fields) = (&row.key, key_hash(&row.key), row.fields.as_ref());
+        subjects.class_row(schema, key, hash, fields, scratch, to);
+        subjects.granted_rows(schema, *as_of, key, hash, fields, scratch, to);
     }
 }

@@ -2,27 +2,60 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::fmt;
 use std::fs::File;
 use std::hash::{BuildHasher, Hasher};
 use std::io::{BufRead, BufReader};
 
 use anyhow::{Context, Result, bail};
 use hutong_schema::digest::{KeyHash, Leaf, key_hash};
-use serde::Deserialize;
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
 
-use super::json_row::{Members, RowReader};
+use super::json_row::{Form, Name, Row, Texts};
 use super::schema::{GrantSchema, SubjectNo, Take};
 
 const BUFFER: usize = 1 << 18;
 
 /// A line of the file.
-#[derive(Deserialize)]
+#[derive(Default)]
 struct Line<'a> {
-    op: &'a str,
-    #[serde(borrow)]
+    op: Cow<'a, str>,
     key: Cow<'a, str>,
-    #[serde(borrow, default)]
-    row: Option<Members<'a>>,
+    row: Option<Texts<'a>>,
+}
+
+/// Reads a line whose rows have a form.
+struct OfForm<'f>(&'f Form<'f>);
+
+impl<'de> DeserializeSeed<'de> for OfForm<'_> {
+    type Value = Line<'de>;
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Line<'de>, D::Error> {
+        json.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for OfForm<'_> {
+    type Value = Line<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a change")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Line<'de>, A::Error> {
+        let mut line = Line::default();
+        while let Some(Name(name)) = map.next_key()? {
+            match &*name {
+                "op" => Name(line.op) = map.next_value()?,
+                "key" => Name(line.key) = map.next_value()?,
+                "row" => line.row = Some(map.next_value_seed(self.0)?),
+                other => {
+                    return Err(A::Error::custom(format_args!("{other} is no part of a change")));
+                }
+            }
+        }
+        Ok(line)
+    }
 }
 
 /// Counts what the file of a grant holds in the end.
@@ -33,7 +66,7 @@ pub(super) fn read(grant: &GrantSchema, subject: SubjectNo, to: &mut impl Take) 
     let mut held: HashMap<KeyHash, (Box<[u8]>, Leaf), Prehashed> = HashMap::with_hasher(Prehashed);
     // Only granted items may occur: any other name in a row is an error of delivery.
     let items: Vec<_> = grant.items.iter().filter(|item| grant.delivers(item)).cloned().collect();
-    let mut reader = RowReader::new(&items);
+    let (form, mut filled) = (Form::new(&items), Row::default());
     let (mut line, mut number, mut bytes) = (Vec::new(), 0, Vec::new());
     loop {
         line.clear();
@@ -41,9 +74,11 @@ pub(super) fn read(grant: &GrantSchema, subject: SubjectNo, to: &mut impl Take) 
         if file.read_until(b'\n', &mut line).with_context(place)? == 0 {
             break;
         }
-        let change = serde_json::from_slice::<Line<'_>>(&line)
+        let mut json = serde_json::Deserializer::from_slice(&line);
+        let change = OfForm(&form)
+            .deserialize(&mut json)
             .map_err(Into::into)
-            .and_then(|line| change(grant, &mut reader, &line, &mut bytes));
+            .and_then(|line| change(grant, &form, &line, &mut filled, &mut bytes));
         match change {
             Ok((key, Some(leaf))) => {
                 held.insert(key_hash(&key), (key, leaf));
@@ -64,17 +99,19 @@ pub(super) fn read(grant: &GrantSchema, subject: SubjectNo, to: &mut impl Take) 
 /// The key of a line, and the leaf that it has from there on.
 fn change(
     grant: &GrantSchema,
-    reader: &mut RowReader<'_>,
+    form: &Form<'_>,
     line: &Line<'_>,
+    filled: &mut Row,
     bytes: &mut Vec<u8>,
 ) -> Result<(Box<[u8]>, Option<Leaf>)> {
-    match (line.op, &line.row) {
+    match (&*line.op, &line.row) {
         ("upsert", Some(row)) => {
-            let (key, row) = reader.object(row)?;
-            if key != line.key.as_bytes() {
+            form.fill_from(row, filled)?;
+            if filled.key != line.key.as_bytes() {
                 bail!("the key is {:?}, the row's fields say otherwise", line.key);
             }
-            Ok((key.into(), Some(grant.leaf(key, row.as_ref(), bytes))))
+            let leaf = grant.leaf(&filled.key, filled.fields.as_ref(), bytes);
+            Ok((filled.key.as_slice().into(), Some(leaf)))
         }
         ("delete", None) => Ok((line.key.as_bytes().into(), None)),
         (op, _) => bail!("{op:?} with or without a row"),
