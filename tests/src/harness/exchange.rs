@@ -137,8 +137,8 @@ impl Exchange {
     /// When the hub does not answer.
     pub fn rows_now(&self, resource: &ResourceCode) -> Result<Option<u64>> {
         let status = self.hub.status(true)?;
-        let mut details = status["details"].as_array().into_iter().flatten();
-        let found = details.find(|line| line["resource"].as_str() == Some(resource.as_str()));
+        let mut lines = status["resources"].as_array().into_iter().flatten();
+        let found = lines.find(|line| line["resource"].as_str() == Some(resource.as_str()));
         Ok(found.and_then(|line| line["rows"].as_u64()))
     }
 

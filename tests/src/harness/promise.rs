@@ -63,7 +63,7 @@ impl Promise {
 
     fn note(&mut self, status: &Value) {
         self.incarnation = status["incarnation"].as_u64();
-        for line in status["details"].as_array().into_iter().flatten() {
+        for line in status["resources"].as_array().into_iter().flatten() {
             let number = |name: &str| line[name].as_u64().unwrap_or(0);
             let name = line["resource"].as_str().unwrap_or_default();
             self.reached.insert(name.to_owned(), (number("epoch"), number("seq")));
