@@ -44,8 +44,15 @@ fn delivery_stops_and_the_file_is_set_aside() -> Result<()> {
             }
         }
         // Of the two grants only the one on the name is left.
-        let answer =
-            exchange.machines[1].command(["lookup", CODE, &rows[0].sfzh, "--reason", "test"])?;
+        let answer = exchange.machines[1].command([
+            "lookup",
+            "--target",
+            CODE,
+            "--key",
+            &rows[0].sfzh,
+            "--reason",
+            "test",
+        ])?;
         let answer = answer.ok()?;
         ensure!(answer.contains("改名") && !answer.contains("987654"), "{answer}");
         Ok(())

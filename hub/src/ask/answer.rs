@@ -126,13 +126,9 @@ pub(super) fn verify(
 }
 
 fn failed(error: ViewError) -> Refused {
-    match error {
-        ViewError::UnknownTarget(_) | ViewError::UnknownResource(_) => {
-            Refused::new(RefusalCode::NotRegistered, error.to_string())
-        }
-        other => {
-            tracing::error!(error = &other as &dyn std::error::Error, "the views cannot be read");
-            Refused::new(RefusalCode::Internal, "the views cannot be read; the operator was told")
-        }
+    if matches!(error, ViewError::UnknownTarget(_) | ViewError::UnknownResource(_)) {
+        return Refused::new(RefusalCode::NotRegistered, error.to_string());
     }
+    tracing::error!(error = &error as &dyn std::error::Error, "the views cannot be read");
+    Refused::new(RefusalCode::Internal, "the views cannot be read; the operator was told")
 }

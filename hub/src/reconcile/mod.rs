@@ -59,20 +59,18 @@ impl Reconciler {
         let publications = self.publications(scope);
         let subscriptions = self.subscriptions(scope);
         let total = publications.len() + subscriptions.len();
-        let mut report = Report::default();
-        report.publications =
+        let mut publications =
             self.compare_publications(publications, |done| progress(done, total)).await;
-        let done = report.publications.len();
         // Publications are mended first: subscribers are then compared with what is right.
         if scope.repair {
-            self.repair_publications(&mut report.publications).await;
+            self.repair_publications(&mut publications).await;
         }
-        report.subscriptions = self.compare_subscriptions(subscriptions).await;
-        progress(done + report.subscriptions.len(), total);
+        let mut subscriptions = self.compare_subscriptions(subscriptions).await;
+        progress(publications.len() + subscriptions.len(), total);
         if scope.repair {
-            self.repair_subscriptions(&mut report.subscriptions).await;
+            self.repair_subscriptions(&mut subscriptions).await;
         }
-        report
+        Report { publications, subscriptions }
     }
 }
 

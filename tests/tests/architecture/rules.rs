@@ -47,6 +47,8 @@ pub(crate) const HUB: Layers = Layers {
         ("intake", "governor"),
         // Who read what is in the audit log before the answer leaves.
         ("ask", "audit"),
+        // What a subscriber should hold is what its delivery would tell it, and repairs go that way.
+        ("reconcile", "routes"),
         ("views", "log"),
         ("nodes", "numbers"),
     ],
