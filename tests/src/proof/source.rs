@@ -114,6 +114,6 @@ impl Rows<'_> {
         }
         let (key, hash, fields) = (&row.key, key_hash(&row.key), row.fields.as_ref());
         subjects.class_row(schema, key, hash, fields, scratch, to);
-        subjects.granted_rows(schema, *as_of, key, hash, fields, scratch, to);
+        subjects.granted_rows(schema, *as_of, (key, hash), fields, scratch, to);
     }
 }
