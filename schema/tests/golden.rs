@@ -3,6 +3,8 @@
 //! After adding a message, run with `HUTONG_BLESS=1` and commit the new lines. A changed line is a
 //! broken protocol, not a new golden file.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::collections::BTreeMap;
 
 use hutong_schema::{

@@ -1,5 +1,7 @@
 //! No bytes that a peer can send make the decoders panic or take more memory than a frame's limit.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use hutong_schema::wire::{
     codec,
     v1::{ask::*, command::*, control::*, publish::*, subscribe::*, *},
