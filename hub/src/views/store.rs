@@ -4,8 +4,8 @@
 use std::path::{Path, PathBuf};
 
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType,
-    FlushOptions, IngestExternalFileOptions, Options, WriteBatch, WriteOptions,
+    BlockBasedIndexType, BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB,
+    DBCompressionType, FlushOptions, IngestExternalFileOptions, Options, WriteBatch, WriteOptions,
 };
 
 use super::{
@@ -148,10 +148,17 @@ fn db_options(options: &ViewOptions) -> Options {
 fn family_options(options: &ViewOptions, cache: &Cache) -> Options {
     let mut table = BlockBasedOptions::default();
     table.set_block_cache(cache);
-    table.set_block_size(16 << 10);
+    // A lookup reads and opens one block; the walks that would like larger ones read ahead.
+    table.set_block_size(8 << 10);
     table.set_format_version(6);
     table.set_cache_index_and_filter_blocks(true);
     table.set_pin_l0_filter_and_index_blocks_in_cache(true);
+    // In pieces: a whole file's filter has megabytes, and would be read anew for every question
+    // once it does not fit into its shard of the cache.
+    table.set_index_type(BlockBasedIndexType::TwoLevelIndexSearch);
+    table.set_partition_filters(true);
+    table.set_metadata_block_size(8 << 10);
+    table.set_pin_top_level_index_and_filter(true);
     table.set_bloom_filter(10.0, false);
     table.set_optimize_filters_for_memory(true);
     let mut family = Options::default();
