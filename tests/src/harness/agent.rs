@@ -246,6 +246,15 @@ impl Machine {
         self.process.as_mut()
     }
 
+    /// What the agent has logged, over all its starts.
+    ///
+    /// # Errors
+    /// When it never started.
+    pub fn log(&self) -> Result<String> {
+        let path = self.logs.join(format!("{}.log", self.name));
+        fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))
+    }
+
     /// Runs a command of the agent to its end.
     ///
     /// # Errors

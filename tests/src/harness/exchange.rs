@@ -66,12 +66,25 @@ impl Exchange {
         Ok(())
     }
 
-    /// Checks the log of the hub, which must not run: chain, numbering, no batch twice.
+    /// Checks the log of the hub, which must not run: its chain, and that the views found every batch
+    /// of it in its place, none twice.
     ///
     /// # Errors
     /// With what is wrong.
     pub fn log_is_sound(&self) -> Result<()> {
-        self.hub.command(["verify-log"])?.ok().context("verify the log")?;
+        self.hub.log_is_sound()
+    }
+
+    /// Checks that no agent had to begin a delivery anew: what it told the hub to hold, it held.
+    ///
+    /// # Errors
+    /// With the agent that had to.
+    pub fn nothing_delivered_anew(&self) -> Result<()> {
+        for machine in &self.machines {
+            if machine.log()?.contains("delivered anew") {
+                bail!("{} had lost rows that it had confirmed", machine.name);
+            }
+        }
         Ok(())
     }
 

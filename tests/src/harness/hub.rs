@@ -249,6 +249,21 @@ impl Hub {
         Ok(())
     }
 
+    /// Checks the log, with the hub stopped: its chain, and that the views found every batch of it in
+    /// its place, none twice.
+    ///
+    /// # Errors
+    /// With what is wrong.
+    pub fn log_is_sound(&self) -> Result<()> {
+        self.command(["verify-log"])?.ok().context("verify the log")?;
+        let path = self.logs.join("hub.log");
+        let log = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+        if let Some(line) = log.lines().find(|line| line.contains("HT-VIEW-PARKED")) {
+            bail!("an entry of the log is not as it should be: {line}");
+        }
+        Ok(())
+    }
+
     fn office(&self, method: &str, path: &str) -> Result<String> {
         match http::over_socket(&self.data().join("hub.sock"), method, path)? {
             (200, body) => Ok(body),
