@@ -46,7 +46,7 @@ pub struct NewBatch {
 
 impl NewBatch {
     /// A batch of changes from a finished column block. `origins` are the rows' numbers in their
-    /// source as [`super::origins`] writes them, or empty.
+    /// source as `super::origins` writes them, or empty.
     ///
     /// # Errors
     /// When the block is over the limit of a batch.
