@@ -58,8 +58,14 @@ mod tests {
     type Rows = BTreeMap<Vec<u8>, Leaf>;
 
     fn rows() -> impl Strategy<Value = Rows> {
-        let leaf = (0u8..3).prop_map(|byte| [byte; 32]);
-        prop::collection::btree_map(prop::collection::vec(0u8..4, 1..4), leaf, 0..30)
+        prop::collection::btree_map(prop::collection::vec(0u8..4, 1..4), 0u8..3, 0..30).prop_map(
+            |rows| rows.into_iter().map(|(key, row)| (key.clone(), leaf(&key, row))).collect(),
+        )
+    }
+
+    /// As a real leaf does, it covers the key too.
+    fn leaf(key: &[u8], row: u8) -> Leaf {
+        *key_hash(&[key, &[row]].concat())
     }
 
     fn buckets(rows: &Rows) -> Vec<BucketSummary> {

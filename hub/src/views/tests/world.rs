@@ -123,10 +123,12 @@ impl World {
         );
     }
 
-    /// Copies what the views have in files.
-    pub(super) fn back_up(&self) {
+    /// Copies what the views have in files. They are closed for it: while open, files come and go.
+    pub(super) fn back_up(&mut self) {
         self.views().flush().unwrap();
+        self.views = None;
         copy_dir(&self.views_dir(), &self.dir.path().join("saved"));
+        self.reopen();
     }
 
     /// The machine loses everything since the last copy.
