@@ -46,13 +46,17 @@ fn bad_rows_of_every_kind_are_quarantined_and_the_corrected_file_is_taken() -> R
         // One row for each reason; what stands behind it must be the quarantine's word for it.
         let kinds: Vec<(Vec<u8>, &str, &str)> = vec![
             (format!("{wrong_digit},示例,20000101,211202,1").into(), "sfzh", "check"),
-            (format!("{},{},20000101,211202,1", bad[1].sfzh, "长".repeat(51)).into(), "xm", "long"),
+            (
+                format!("{},{},20000101,211202,1", bad[1].sfzh, "长".repeat(51)).into(),
+                "xm",
+                "wrong length",
+            ),
             (format!("{},示例,20000101,211202,many", bad[2].sfzh).into(), "je", "type"),
             (format!("{},,20000101,211202,1", bad[3].sfzh).into(), "xm", "missing"),
             (format!("{},示例,20010229,211202,1", bad[4].sfzh).into(), "csrq", "date"),
             ([bad[5].sfzh.as_bytes(), b",\xFF\xFE,20000101,211202,1"].concat(), "xm", "encoding"),
             (format!("{},控\u{1}制,20000101,211202,1", bad[6].sfzh).into(), "xm", "control"),
-            (format!("{},又一个,20000101,211202,1", rows[0].sfzh).into(), "sfzh", "duplicate"),
+            (format!("{},又一个,20000101,211202,1", rows[0].sfzh).into(), "sfzh", "appears twice"),
         ];
         let mut file = good.clone().into_bytes();
         for (line, _, _) in &kinds {

@@ -36,7 +36,9 @@ pub(super) async fn enrol(
                 sheet::load(&path).with_context(|| format!("the sheet {}", path.display()))?;
             rows.into_iter().map(|row| row.token).collect()
         }
-        (None, None) => bail!("no join token: give --token FILE or --sheet FILE"),
+        (None, None) => bail!(
+            "no join token: give --token FILE or --sheet FILE, or name the sheet in the configuration's [enrol]"
+        ),
     };
     let dialler = Dialler::open(&hub)?;
     let (mut tasks, mut waiting) = (JoinSet::new(), tokens.into_iter());

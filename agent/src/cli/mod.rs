@@ -71,9 +71,9 @@ enum Command {
 struct EnrolArgs {
     /// File with one join token, `-` for standard input. (Not the token itself: every user of the
     /// machine can read a command line.)
-    #[arg(long, required_unless_present = "sheet", conflicts_with = "sheet")]
+    #[arg(long, conflicts_with = "sheet")]
     token: Option<PathBuf>,
-    /// Sheet with the join tokens of many nodes.
+    /// Sheet with the join tokens of many nodes; without --token, the configuration's when absent.
     #[arg(long)]
     sheet: Option<PathBuf>,
     /// Host and port of the hub; from the configuration when absent.

@@ -59,15 +59,28 @@ impl CsvRecords {
                 self.ended = true;
                 return Ok(Step::End);
             }
-            let (result, read, wrote, ended) = self.core.read_record(
-                self.input.available(),
-                &mut self.output[written..],
-                &mut self.ends[fields..],
-            );
-            self.input.skip(read);
+            // The end of the file ends its last line too. (Given no input, the tokenizer would take
+            // it for the end of a quotation as well.)
+            let input = if at_end { b"\n" } else { self.input.available() };
+            let (result, read, wrote, ended) =
+                self.core.read_record(input, &mut self.output[written..], &mut self.ends[fields..]);
+            self.input.skip(if at_end { 0 } else { read });
             written += wrote;
             fields += ended;
             match result {
+                ReadRecordResult::InputEmpty if at_end && wrote == 0 => {
+                    self.ended = true;
+                    return Ok(Step::End);
+                }
+                ReadRecordResult::InputEmpty if at_end => {
+                    let row = self.rows + 1;
+                    return Err(io::Error::new(
+                        io::ErrorKind::UnexpectedEof,
+                        format!(
+                            "the file ends inside a quotation that begins in or before row {row}"
+                        ),
+                    ));
+                }
                 ReadRecordResult::InputEmpty => {}
                 ReadRecordResult::OutputFull if self.output.len() >= RECORD_BYTES_MAX => {
                     let row = self.rows + 1;

@@ -19,6 +19,8 @@ pub(super) struct JsonLines {
     /// Behind the last complete line.
     complete: u64,
     whole_lines: bool,
+    /// Whether the current line has its line end.
+    ended: bool,
 }
 
 impl JsonLines {
@@ -33,7 +35,7 @@ impl JsonLines {
             rows = from.rows;
         }
         let complete = input.offset();
-        Ok(Self { input, line: Vec::new(), rows, complete, whole_lines })
+        Ok(Self { input, line: Vec::new(), rows, complete, whole_lines, ended: false })
     }
 
     pub(super) fn row(
@@ -61,6 +63,12 @@ impl JsonLines {
         let mut found: Vec<Option<&RawValue>> = vec![None; mapping.items().len()];
         let mut reader = serde_json::Deserializer::from_str(line);
         let read = reader.deserialize_map(Object { mapping, found: &mut found });
+        if !self.ended && read.as_ref().is_err_and(serde_json::Error::is_eof) {
+            return Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                format!("the file ends inside row {}", self.rows),
+            ));
+        }
         if read.is_err() || reader.end().is_err() {
             return refused(RejectReason::Type);
         }
@@ -129,7 +137,8 @@ impl JsonLines {
             }
             let consumed = part.len() + usize::from(end.is_some());
             self.input.skip(consumed);
-            if end.is_some() {
+            self.ended = end.is_some();
+            if self.ended {
                 break;
             }
         }

@@ -1,6 +1,7 @@
 use hutong_schema::rules::RejectReason;
 
 use super::*;
+use crate::app::in_full;
 use crate::testing::entry;
 
 struct Read {
@@ -212,6 +213,26 @@ fn a_quote_that_is_never_closed_is_an_error_and_not_endless_memory() {
     assert!(read.err().unwrap().to_string().contains("never closed"));
     let read = jsonl(&[&content[..], b"\n{\"id\":\"1\",\"name\":\"a\"}\n"].concat());
     assert_eq!(lines(&read), ["1|a|-|-"]);
+}
+
+#[test]
+fn a_file_that_ends_inside_a_row_is_broken_and_one_that_lacks_the_last_line_end_is_not() {
+    let read = |content: &[u8], format| {
+        let read = read_from(content, format, TextEncoding::Utf8, None, false);
+        read.map(|read| read.rows.len()).map_err(|error| in_full(&error))
+    };
+    let broken = b"id,name,amount\n1,x,\n2,\"cut off,3\n3,y,4";
+    let said = read(broken, FileFormat::Csv).unwrap_err();
+    assert!(said.contains("row 2"), "a half-copied file: {said}");
+    let whole = b"id,name,amount\n1,x,\n2,\"whole\",\"3\"";
+    assert_eq!(read(whole, FileFormat::Csv), Ok(2));
+    let within = b"id,name,amount\n1,5\" pipe,";
+    assert_eq!(read(within, FileFormat::Csv), Ok(1), "a quotation mark within a value");
+
+    let said = read(b"{\"id\":\"1\",\"name\":\"a\"}\n{\"id\":", FileFormat::Jsonl);
+    assert!(said.as_ref().is_err_and(|said| said.contains("row 2")), "{said:?}");
+    let whole = b"{\"id\":\"1\",\"name\":\"a\"}\n{\"id\":\"2\",\"name\":\"b\"}";
+    assert_eq!(read(whole, FileFormat::Jsonl), Ok(2));
 }
 
 #[test]
