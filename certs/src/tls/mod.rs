@@ -11,6 +11,7 @@
 //! otherwise is said by [`explain`].
 
 mod refusal;
+mod reset;
 mod resolve;
 mod verify;
 
@@ -26,6 +27,7 @@ use rustls::server::NoServerSessionStorage;
 use rustls_pki_types::CertificateDer;
 
 pub use refusal::{By, HandshakeFailure, PeerRefusal, explain};
+pub use reset::{ResetKey, ResetKeyError};
 
 use crate::certificate::{CertificateFacts, CertificateProblem};
 use crate::credentials::Credentials;

@@ -25,6 +25,8 @@ pub mod files {
     pub const AUTHORITY: &str = "ca";
     /// The hub's own key and certificate.
     pub const HUB: &str = "hub";
+    /// With what agents are told after a restart that their connections are gone.
+    pub const RESET_KEY: &str = "hub/reset.key";
     /// Join tokens.
     pub const TOKENS: &str = "tokens";
     /// Keys of pseudonyms in access records.

@@ -12,7 +12,7 @@ use hutong_certs::{
     files::{Access, write_atomic},
     join::TokenBook,
     live::Live,
-    tls,
+    tls::{self, ResetKey},
 };
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::{net::TcpListener, sync::watch};
@@ -180,7 +180,9 @@ impl Running {
         let transport = Arc::new(config.gate.transport());
         let tls = tls::hub_server_config(&hub_tls, transport)?;
         let (cancel, sessions) = (self.cancel.clone(), self.sessions.clone());
-        let gate = Gate::bind(config.listen, tls, rooms, config.gate.clone(), cancel, sessions)
+        let resets = ResetKey::load_or_create(&config.path(files::RESET_KEY))?;
+        let limits = config.gate.clone();
+        let gate = Gate::bind(config.listen, tls, &resets, rooms, limits, cancel, sessions)
             .with_context(|| format!("hub.listen: {} cannot be bound", config.listen))?;
 
         let log = Arc::clone(&self.log);

@@ -11,14 +11,18 @@ mod publish;
 mod question;
 mod session;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    io,
+    net::{SocketAddr, UdpSocket},
+    sync::Arc,
+};
 
 use hutong_certs::{
     enrol::Enrolment,
-    tls::{Protocol, explain, protocol},
+    tls::{Protocol, ResetKey, explain, protocol},
 };
 use hutong_schema::ids::ExchangeName;
-use quinn::{Endpoint, Incoming, ServerConfig};
+use quinn::{Endpoint, Incoming, ServerConfig, default_runtime};
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -69,16 +73,19 @@ impl Gate {
     pub fn bind(
         address: SocketAddr,
         mut tls: ServerConfig,
+        resets: &ResetKey,
         rooms: Rooms,
         limits: GateLimits,
         cancel: CancellationToken,
         tracker: TaskTracker,
-    ) -> std::io::Result<Self> {
+    ) -> io::Result<Self> {
         tls.transport_config(Arc::new(limits.transport()))
             .max_incoming(limits.handshakes)
             .incoming_buffer_size_total(limits.handshake_buffer)
             .migration(true);
-        let endpoint = Endpoint::server(tls, address)?;
+        let runtime = default_runtime().ok_or_else(|| io::Error::other("no async runtime runs"))?;
+        let socket = UdpSocket::bind(address)?;
+        let endpoint = Endpoint::new(resets.endpoint(), Some(tls), socket, runtime)?;
         Ok(Self { endpoint, rooms: Arc::new(rooms), limits: Arc::new(limits), cancel, tracker })
     }
 
@@ -86,7 +93,7 @@ impl Gate {
     ///
     /// # Errors
     /// When the socket no longer knows it.
-    pub fn address(&self) -> std::io::Result<SocketAddr> {
+    pub fn address(&self) -> io::Result<SocketAddr> {
         self.endpoint.local_addr()
     }
 

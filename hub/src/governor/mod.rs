@@ -194,6 +194,7 @@ impl<L: Log> Owner<L> {
         let entries = decided.iter().map(|d| (PartitionId::META, d.payload.clone())).collect();
         let positions = self.log.append(entries).await?;
         let offsets = positions.iter().map(|position| position.offset);
+        let changing = self.registry.changing().await;
         self.registry.apply(offsets.clone().zip(decided.iter().map(|d| &d.event)));
         let barriers: Vec<_> = offsets
             .zip(&decided)
@@ -202,7 +203,9 @@ impl<L: Log> Owner<L> {
             })
             .collect();
         if !barriers.is_empty() {
-            self.log.append(barriers).await?;
+            let submitted = self.log.submit(barriers).await?;
+            drop(changing);
+            submitted.durable().await?;
         }
         for Decided { event, .. } in &decided {
             metrics::counter!("hutong_governance_events_total", "event" => event.name())

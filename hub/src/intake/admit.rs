@@ -17,6 +17,7 @@ use super::{
     Admitted, LaneKey, LaneStart, RULES_VERSION,
     backlog::Backlog,
     lanes::{Lanes, Numbered, Verdict},
+    permission,
 };
 use crate::{
     log::{self, EntryKind, Log, NewEntry, PartitionId, Submitted},
@@ -109,6 +110,8 @@ impl<L: Log> Owner<L> {
                     if count == 0 {
                         return;
                     }
+                    let registry = self.registry.clone();
+                    let unchanged = registry.unchanged().await;
                     let (entries, answers) = self.judge(orders.drain(..));
                     let submitted = match self.submit(entries).await {
                         Ok(submitted) => submitted,
@@ -117,6 +120,7 @@ impl<L: Log> Owner<L> {
                             return;
                         }
                     };
+                    drop(unchanged);
                     // The other side ends only when an append failed.
                     if groups.send(Group { submitted, answers }).await.is_err() {
                         return;
@@ -150,13 +154,7 @@ impl<L: Log> Owner<L> {
                     answers.push(Answer::Stands(answer, at));
                 }
                 Order::Batch(order) => {
-                    let verdict = self.lanes.judge(Numbered {
-                        key: order.key,
-                        epoch: order.epoch,
-                        header: &order.header,
-                        payload_hash: &order.payload_hash,
-                        chain: &order.chain,
-                    });
+                    let verdict = self.verdict(&order);
                     let appended = match verdict {
                         Verdict::Admit => {
                             entries.push((self.partition, self.entry(&order)));
@@ -174,6 +172,22 @@ impl<L: Log> Owner<L> {
             }
         }
         (entries, answers)
+    }
+
+    fn verdict(&mut self, order: &BatchOrder) -> Verdict {
+        // It was asked already when the batch came; an event may have come in between.
+        let stored = self.lanes.stored(order.key);
+        let sender = (order.key, order.node, order.epoch);
+        match permission::may_append(&self.registry.read(), sender, &order.header, stored) {
+            Err(refused) => Verdict::Refuse(refused),
+            Ok(()) => self.lanes.judge(Numbered {
+                key: order.key,
+                epoch: order.epoch,
+                header: &order.header,
+                payload_hash: &order.payload_hash,
+                chain: &order.chain,
+            }),
+        }
     }
 
     fn entry(&self, order: &BatchOrder) -> NewEntry {

@@ -97,6 +97,11 @@ impl Lanes {
         at
     }
 
+    /// The last batch of a lane, 0 for none.
+    pub(super) fn stored(&self, key: LaneKey) -> u64 {
+        self.0.get(&key).map_or(0, |lane| lane.at.last_seq)
+    }
+
     /// Judges a batch and, when it is admitted, moves the lane's head behind it.
     ///
     /// A repeat of a batch from before the hub's start, whose hash is not known any more, is

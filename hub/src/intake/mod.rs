@@ -9,6 +9,7 @@ mod backlog;
 pub mod disk;
 mod lanes;
 mod open;
+mod permission;
 mod validate;
 
 use std::sync::Arc;
@@ -16,7 +17,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use hutong_schema::{
     batch::{BatchHeader, ChainHash},
-    ids::ResourceCode,
     wire::v1::{Ran, RefusalCode, Refused, publish::RejectedRow},
 };
 use parking_lot::Mutex;
@@ -183,7 +183,8 @@ impl Intake {
     ) -> Result<oneshot::Receiver<Result<Admitted, Refused>>, Refused> {
         let shared = &self.0;
         let doorway = shared.doorway(lane.partition)?;
-        shared.may_send(lane, &header)?;
+        let sender = (lane.key, lane.node, lane.epoch);
+        permission::may_append(&shared.registry.read(), sender, &header, lane.stored)?;
         shared.has_room(doorway)?;
         let bytes = payload.len();
         let (rejected, payload_hash) = shared.validate(lane, header, &payload).await?;
@@ -224,26 +225,6 @@ impl Shared {
             tracing::error!(%partition, "a resource belongs to a partition that the log has not");
             Refused::new(RefusalCode::Internal, "the resource has no place in this hub's log")
         })
-    }
-
-    /// The lease still stands and the rows follow the schema in force.
-    fn may_send(&self, lane: &Lane, header: &BatchHeader) -> Result<(), Refused> {
-        let (resource, shard) = lane.key;
-        let registry = self.registry.read();
-        if registry.node(lane.node).is_none_or(|node| node.retired.is_some()) {
-            return Err(Refused::new(RefusalCode::UnknownNode, "the node was retired"));
-        }
-        let lease = registry.lease(resource, shard);
-        if lease.is_none_or(|lease| (lease.node, lease.epoch) != (lane.node, lane.epoch)) {
-            let epoch = lease.map_or(0, |lease| lease.epoch);
-            let detail = format!("epoch {} is closed, {epoch} is in force", lane.epoch);
-            return Err(Refused::new(RefusalCode::Fenced, detail).expecting(epoch.into()));
-        }
-        let now = registry.entry(resource).map_or(0, |entry| entry.entry.schema_version);
-        if header.schema_version != now && header.seq > lane.stored {
-            return Err(schema_changed(&lane.validator.entry().code, header.schema_version, now));
-        }
-        Ok(())
     }
 
     fn has_room(&self, doorway: &Doorway) -> Result<(), Refused> {
@@ -298,11 +279,6 @@ impl Doorway {
     fn behind(&self) -> u64 {
         self.backlog.lock().bytes(*self.applied.borrow())
     }
-}
-
-fn schema_changed(code: &ResourceCode, sent: u32, now: u32) -> Refused {
-    let detail = format!("{code} follows schema {now}, the rows follow {sent}: map them again");
-    Refused::new(RefusalCode::SchemaChanged, detail).expecting(now.into())
 }
 
 /// The hub ends while something is under way.

@@ -8,7 +8,7 @@ use hutong_schema::wire::v1::{
 };
 use tokio::sync::oneshot;
 
-use super::{Intake, Lane, LaneStart, Shared, Validator, admit::Order, schema_changed, stopping};
+use super::{Intake, Lane, LaneStart, Shared, Validator, admit::Order, permission, stopping};
 use crate::{
     govern::{Command, Outcome},
     numbers::NodeNo,
@@ -29,7 +29,7 @@ impl Intake {
         let shared = &*self.0;
         let entry = shared.may_publish(node, open)?;
         if open.schema_version != entry.entry.schema_version {
-            return Err(schema_changed(
+            return Err(permission::schema_changed(
                 &open.resource,
                 open.schema_version,
                 entry.entry.schema_version,

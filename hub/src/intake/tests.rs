@@ -271,6 +271,25 @@ async fn only_the_holder_of_the_lease_publishes() {
     world.stop().await;
 }
 
+/// Whoever holds a lane's place in the log must not be overtaken by the event that closes it.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_batch_gets_behind_the_barrier_that_closes_its_epoch() {
+    let world = World::new(IntakeOptions::default()).await;
+    let (lane, ready) = world.open(1, 0).await.expect("opened");
+    let mut sender = Sender::after(&ready);
+    // The batch is judged good at the door, and then an event comes.
+    let changing = world.registry.changing().await;
+    let waits = submit(&world.intake, &lane, &sender.rows(&[GOOD_KEY])).await.expect("queued");
+    let closing =
+        Event::EpochOpened { resource: ResourceNo(1), shard: 0, epoch: 2, node: NodeNo(1) };
+    let at = world.registry.read().applied().next();
+    world.registry.apply([(at, &closing)]);
+    drop(changing);
+    let refused = waits.await.expect("answered").expect_err("the epoch was closed");
+    assert_eq!(refused.reason(), Some(RefusalCode::Fenced));
+    world.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_changed_schema_holds_the_sender_but_not_its_repeats() {
     let world = World::new(IntakeOptions::default()).await;

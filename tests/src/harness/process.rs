@@ -161,6 +161,11 @@ impl Process {
         memory(self.id(), "VmHWM:")
     }
 
+    /// Processor time that it has used, of its own and the system's; `None` once it has ended.
+    pub fn processor_time(&self) -> Option<Duration> {
+        processor_time(self.id())
+    }
+
     /// The last lines of its log.
     pub fn tail(&self) -> String {
         tail(&self.log)
@@ -188,6 +193,16 @@ fn memory(id: u32, field: &str) -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix(field))?;
     let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse().ok()?;
     Some(kilobytes * 1024)
+}
+
+/// `utime` and `stime` of `/proc/<id>/stat`. The kernel shows both in hundredths of a second,
+/// whatever its own clock is (`USER_HZ`, proc(5)).
+fn processor_time(id: u32) -> Option<Duration> {
+    let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+    // The name in parentheses may hold anything; the fields behind it are numbers.
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    let ticks = |at: usize| fields.get(at)?.parse::<u64>().ok();
+    Some(Duration::from_millis(10 * (ticks(11)? + ticks(12)?)))
 }
 
 fn read_from(path: &Path, from: u64) -> Result<String> {

@@ -9,7 +9,9 @@ use hutong_schema::{
 };
 use jiff::civil::Date;
 use parking_lot::{RwLock, RwLockReadGuard};
-use tokio::sync::watch;
+use tokio::sync::{
+    RwLock as Order, RwLockReadGuard as Unchanged, RwLockWriteGuard as Changing, watch,
+};
 
 use super::{Entry, GrantRecord, Registry};
 use crate::{
@@ -25,6 +27,8 @@ use crate::{
 pub struct RegistryHandle {
     state: Arc<RwLock<Registry>>,
     applied: Arc<watch::Sender<Offset>>,
+    /// Keeps what is judged by the registry and the barriers of its changes in one order.
+    order: Arc<Order<()>>,
 }
 
 /// Why the registry cannot be brought up.
@@ -79,13 +83,29 @@ impl RegistryHandle {
     #[must_use]
     pub fn new(registry: Registry) -> Self {
         let applied = watch::Sender::new(registry.applied());
-        Self { state: Arc::new(RwLock::new(registry)), applied: Arc::new(applied) }
+        Self {
+            state: Arc::new(RwLock::new(registry)),
+            applied: Arc::new(applied),
+            order: Arc::default(),
+        }
     }
 
     /// The registry as it is now. Hold the guard for a moment only, and never across an await: take
     /// out what is needed (records are shared, so that costs no copy).
     pub fn read(&self) -> RwLockReadGuard<'_, Registry> {
         self.state.read()
+    }
+
+    /// No event is applied while this is held. Whoever judges by the registry and appends the
+    /// verdict to a data partition holds it until the entries have their place there: otherwise
+    /// they could stand behind the barrier of an event that forbids them.
+    pub(crate) async fn unchanged(&self) -> Unchanged<'_, ()> {
+        self.order.read().await
+    }
+
+    /// Held from an event's application until its barriers have their places.
+    pub(crate) async fn changing(&self) -> Changing<'_, ()> {
+        self.order.write().await
     }
 
     /// Applies durable events in the order of their offsets. The governor alone calls this.

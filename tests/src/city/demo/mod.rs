@@ -5,11 +5,11 @@
 //!                 └──────────── the clock runs ───────────────────────► proof ─► stops
 //! ```
 
+mod cost;
 mod fleet;
 mod folder;
 mod grants;
 mod lookups;
-mod memory;
 mod watch;
 
 use std::fs;
@@ -78,6 +78,7 @@ pub fn demo(options: &Options) -> Result<bool> {
     let mut running = Running::begin(City::plan(options.scale)?, files, dir)?;
     let phases = watch::until_done(&mut running)?;
     let loaded = running.since.elapsed();
+    let processor = cost::Processor::used(&mut running);
     running.hub.flush()?;
     let (equal, verdict) = running.prove()?;
     let total = running.since.elapsed();
@@ -91,7 +92,8 @@ pub fn demo(options: &Options) -> Result<bool> {
         "{:>8.1} s  the proof, by a process of its own: {proof:.1} s",
         total.as_secs_f32()
     )?;
-    memory::print(&mut running, &mut out)?;
+    processor.print(loaded, &mut out)?;
+    cost::print(&mut running, &mut out)?;
     lookups::print(&running, &mut out)?;
     if options.exit {
         drop(out);

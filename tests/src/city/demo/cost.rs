@@ -1,12 +1,43 @@
-//! What the processes needed of memory.
+//! What the processes needed of memory and of the processors.
 
 use std::io::Write;
+use std::time::Duration;
 
 use anyhow::Result;
 
 use super::Running;
 
 const MEBIBYTE: f64 = 1024.0 * 1024.0;
+
+/// Processor time that the city has used so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Processor {
+    hub: Duration,
+    agents: Duration,
+}
+
+impl Processor {
+    /// As the system counts it.
+    pub(super) fn used(running: &mut Running) -> Self {
+        let hub = running.hub.process().and_then(|process| process.processor_time());
+        let agents = running.machines.iter_mut().filter_map(|machine| machine.process());
+        let agents = agents.filter_map(|process| process.processor_time()).sum();
+        Self { hub: hub.unwrap_or_default(), agents }
+    }
+
+    /// Prints it beside the time that passed.
+    pub(super) fn print(self, passed: Duration, out: &mut impl Write) -> Result<()> {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        writeln!(
+            out,
+            "processor time until all is level: hub {:.1} s, agents {:.1} s; {cores} processors had {:.1} s",
+            self.hub.as_secs_f32(),
+            self.agents.as_secs_f32(),
+            passed.as_secs_f32() * cores as f32
+        )?;
+        Ok(())
+    }
+}
 
 /// Prints the peaks of resident memory.
 pub(super) fn print(running: &mut Running, out: &mut impl Write) -> Result<()> {
