@@ -29,9 +29,10 @@ demo: setup ## Run the reference city: SCALE=full (default) or small; EXIT=1 to 
 	$(CITY) demo --scale $(SCALE) $(if $(EXIT),--exit)
 
 test: setup ## Run all tests at CI size
-	@# The whole-system tests start the programs, so these are built first, in the same profile.
-	cargo build --workspace --bins
-	cargo test --workspace
+	@# The whole-system tests start the programs, so these are built first: with the tests, so that
+	# features, and thus all compiled packages, are the same.
+	cargo build --workspace --all-targets
+	HUTONG_BIN_DIR="$(abspath $(TARGET_DIR))/debug" cargo test --workspace
 
 bench: setup ## Measure and print the benchmarks
 	@$(RELEASE)

@@ -19,7 +19,7 @@ pub struct Programs {
 }
 
 /// The programs: those in `HUTONG_BIN_DIR` if it is set, else those of this build, brought up to
-/// date by Cargo (once per process; `make test` has built them already, then this takes a moment).
+/// date by Cargo (once per process).
 ///
 /// # Errors
 /// When they cannot be built or found.
@@ -52,7 +52,7 @@ fn build(profile_dir: &Path) -> Result<()> {
     };
     // The same selection as `make test`, so that features and thus fingerprints are the same.
     let output = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-        .args(["build", "--quiet", "--workspace", "--bins", "--profile", profile])
+        .args(["build", "--quiet", "--workspace", "--all-targets", "--profile", profile])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
         .context("start cargo")?;
