@@ -45,7 +45,6 @@ impl Sink {
     /// # Errors
     /// When file or store fail.
     pub(super) async fn give_up(&mut self) -> Result<Option<PathBuf>, SinkError> {
-        self.forget_uncommitted();
         // A staged file that does not fit has no live one that anybody complained of.
         let aside = if self.record.staged.is_none() {
             let (live, now) = (self.live.clone(), clock::now());
@@ -53,6 +52,7 @@ impl Sink {
         } else {
             None
         };
+        self.forget_uncommitted();
         self.record.lost();
         let mut writes = WriteBatch::new();
         pieces::clear(&mut writes, self.images.side(self.record.side));
