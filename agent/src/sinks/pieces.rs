@@ -23,7 +23,8 @@ pub(super) struct Pieces {
     number: u64,
     /// Bytes in it.
     held: u64,
-    hasher: Hasher,
+    /// Two kilobytes, apart from the tasks that carry the file about.
+    hasher: Box<Hasher>,
 }
 
 impl Pieces {

@@ -120,15 +120,13 @@ async fn play(format: LineFormat, batches: &[Vec<Change>], edits: &[Edit]) {
     let folder = tempfile::tempdir().unwrap();
     let mut held = Looked::open(folder.path(), format).await;
     snapshot(&mut held.sink, 0, &[("a\x1f2", Some("v0"))]).await;
-    let mut seq = 0;
-    for batch in batches {
+    for (seq, batch) in (0..).zip(batches) {
         let texts: Vec<_> = batch
             .iter()
             .map(|(key, value)| (format!("a\x1f{key}"), value.map(|value| format!("v{value}"))))
             .collect();
         let rows: Vec<_> = texts.iter().map(|(key, value)| (&key[..], value.as_deref())).collect();
         tail(&mut held.sink, seq, seq + 1, &rows);
-        seq += 1;
         held.sink.commit().await.unwrap();
     }
     held.pieces_fit().await;
