@@ -11,7 +11,7 @@ use hutong_schema::{
         v1::{
             Refused,
             control::{
-                DigestAnswer, DigestAsk, DigestFound, Goodbye, GrantsChanged, Heartbeat,
+                Depth, DigestAnswer, DigestAsk, DigestFound, Goodbye, GrantsChanged, Heartbeat,
                 HeartbeatReply, Republish, ResourceReport, Standing, Subject,
             },
         },
@@ -20,7 +20,7 @@ use hutong_schema::{
 use tokio::{sync::mpsc, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-use super::{LinkError, Node, Session, session::ControlStream};
+use super::{LinkError, Node, Session, check, session::ControlStream};
 use crate::{
     sinks::{self, SinkError, SubscriptionKey},
     spool::StoreError,
@@ -50,11 +50,14 @@ pub(super) async fn attend(
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (answers, mut answered) = mpsc::channel::<DigestAnswer>(ANSWERS_MAX);
     let mut reported = Reported::new();
+    // When the session is over, nobody waits for what a check would find.
+    let asking = cancel.child_token();
+    let _over = asking.clone().drop_guard();
     loop {
         let sent = tokio::select! {
             () = cancel.cancelled() => return LinkError::Cancelled,
             content = control.reader.next(CONTROL_FRAME_BYTES_MAX) => match content {
-                Ok(Some(content)) => match heed(node, &content, &answers).await {
+                Ok(Some(content)) => match heed(node, &content, &answers, &asking).await {
                     Ok(()) => Ok(()),
                     Err(error) => return error,
                 },
@@ -81,6 +84,7 @@ async fn heed(
     node: &Arc<Node>,
     content: &Bytes,
     answers: &mpsc::Sender<DigestAnswer>,
+    asking: &CancellationToken,
 ) -> Result<(), LinkError> {
     let (kind, _) = frame::split(content).map_err(StreamError::from)?;
     let damaged = |error| LinkError::Stream(StreamError::from(error));
@@ -96,9 +100,9 @@ async fn heed(
         GrantsChanged::KIND => node.grants_changed(),
         DigestAsk::KIND => {
             let ask: DigestAsk = frame::expect(content).map_err(damaged)?;
-            let (node, answers) = (Arc::clone(node), answers.clone());
+            let (node, answers, asking) = (Arc::clone(node), answers.clone(), asking.clone());
             tokio::spawn(async move {
-                let found = digest(&node, &ask).await;
+                let found = digest(&node, &ask, &asking).await;
                 // The session may be over: then nobody waits for the answer.
                 let _ = answers.send(DigestAnswer { ask: ask.ask, found }).await;
             });
@@ -161,7 +165,13 @@ fn shortened(text: String) -> String {
     if text.len() <= 1_000 { text } else { text.chars().take(300).collect() }
 }
 
-async fn digest(node: &Arc<Node>, ask: &DigestAsk) -> DigestFound {
+async fn digest(node: &Arc<Node>, ask: &DigestAsk, asking: &CancellationToken) -> DigestFound {
+    // A comparison begins at the root: what follows is about the same state of the file.
+    if let (Subject::Subscription(grant), Depth::Root) = (&ask.subject, &ask.depth)
+        && !check::file_is_known(node, *grant, asking).await
+    {
+        return DigestFound::Unknown;
+    }
     // Each answer reads a whole image: only a few at once, however many are asked.
     let Ok(_turn) = node.digest_turn().await else { return DigestFound::Unknown };
     let (node, ask) = (Arc::clone(node), ask.clone());

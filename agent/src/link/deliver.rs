@@ -1,5 +1,7 @@
 //! One subscribe stream: rows in, credit and digests out.
 
+mod digests;
+
 use std::{
     path::Path,
     time::{Duration, Instant},
@@ -18,20 +20,23 @@ use hutong_schema::{
         v1::{
             Refused,
             subscribe::{
-                CheckpointMark, CheckpointReport, Credit, Cursor, DeliveryMode, Repair,
-                SnapshotChunk, SnapshotEnd, SubscribeOpen, SubscribeReady, TailBatch, Withdrawn,
+                CheckpointMark, Credit, Cursor, DeliveryMode, Repair, SnapshotChunk, SnapshotEnd,
+                SubscribeOpen, SubscribeReady, TailBatch, Withdrawn,
             },
         },
     },
 };
+use tokio::sync::{MutexGuard, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    LinkError, Session, session,
+    LinkError, Session,
+    check::Desk,
+    session,
     subscription::{Phase, Subscription},
 };
 use crate::{
-    sinks::{Begin, Dirty, Disposal, LineFormat, Sink, SinkError},
+    sinks::{Begin, Checked, Dirty, Disposal, LineFormat, Sink, SinkError},
     spool::Store,
 };
 
@@ -53,9 +58,6 @@ const COMMIT_CURSOR_WITHIN: Duration = Duration::from_secs(2);
 /// A checkpoint that was passed over is reported when nothing comes for so long.
 const QUIET: Duration = Duration::from_millis(100);
 
-/// Digests take at most one part in so many of the time.
-const DIGEST_SHARE: u32 = 10;
-
 /// A quiet stream gives up its place after this time if others wait for one.
 const TURN: Duration = Duration::from_secs(2);
 
@@ -66,6 +68,8 @@ pub(super) enum DeliverEnd {
     Cancelled,
     /// Others wait for a stream.
     Turn,
+    /// The file could not be mended: a fresh snapshot is due at once.
+    Anew,
     /// The grant ended and the data were disposed of.
     Withdrawn,
 }
@@ -99,6 +103,7 @@ pub(super) struct Delivering<'a> {
     pub(super) folder: &'a Path,
     pub(super) format: LineFormat,
     pub(super) disposal: Disposal,
+    pub(super) digests: &'a Semaphore,
     pub(super) cancel: &'a CancellationToken,
     pub(super) others_wait: &'a (dyn Fn() -> bool + Sync),
 }
@@ -106,6 +111,8 @@ pub(super) struct Delivering<'a> {
 impl Delivering<'_> {
     /// Receives until the grant ends, the connection breaks or the agent shuts down.
     pub(super) async fn run(&self) -> Result<DeliverEnd, DeliverFailure> {
+        // Nobody else touches the file until the stream has ended.
+        let desk = self.subscription.checks.desk().await;
         let sink = self.open_sink().await?;
         let (mut reader, mut writer) = self.session.open().await?;
         let (cursor, resume) = sink.record().position();
@@ -124,6 +131,7 @@ impl Delivering<'_> {
         let mut delivery = Delivery {
             of: self,
             sink,
+            desk,
             writer,
             consumed: 0,
             due: None,
@@ -133,19 +141,20 @@ impl Delivering<'_> {
             digest_took: Duration::ZERO,
         };
         delivery.begin(&ready).await?;
-        let end = delivery.receive(&mut reader).await?;
-        match end {
-            Some(reason) => {
+        match delivery.receive(&mut reader).await? {
+            Received::Withdrawn(reason) => {
                 self.dispose(delivery.sink, &reason).await?;
                 Ok(DeliverEnd::Withdrawn)
             }
-            None if self.cancel.is_cancelled() => Ok(DeliverEnd::Cancelled),
-            None => Ok(DeliverEnd::Turn),
+            Received::Lost => Ok(DeliverEnd::Anew),
+            Received::Enough if self.cancel.is_cancelled() => Ok(DeliverEnd::Cancelled),
+            Received::Enough => Ok(DeliverEnd::Turn),
         }
     }
 
     /// The hub says that there is no such grant any more, before anything was delivered.
     pub(super) async fn withdrawn_while_away(&self, reason: &str) -> Result<(), SinkError> {
+        let _desk = self.subscription.checks.desk().await;
         let sink = self.open_sink().await?;
         self.dispose(sink, reason).await
     }
@@ -168,10 +177,21 @@ impl Delivering<'_> {
     }
 }
 
+/// Why a stream is not read any further.
+enum Received {
+    /// The agent shuts down, or others wait.
+    Enough,
+    /// The grant ended: why.
+    Withdrawn(String),
+    /// What was received is no longer there.
+    Lost,
+}
+
 /// A delivery under way.
 struct Delivery<'a> {
     of: &'a Delivering<'a>,
     sink: Sink,
+    desk: MutexGuard<'a, Desk>,
     writer: FrameWriter,
     /// Payload bytes taken since credit was given last.
     consumed: u64,
@@ -208,11 +228,8 @@ impl Delivery<'_> {
         Ok(())
     }
 
-    /// Receives; returns the reason when the grant ended.
-    async fn receive(
-        &mut self,
-        reader: &mut FrameReader,
-    ) -> Result<Option<String>, DeliverFailure> {
+    /// Receives; checks the file in between.
+    async fn receive(&mut self, reader: &mut FrameReader) -> Result<Received, DeliverFailure> {
         loop {
             let due = self.due.map(tokio::time::Instant::from_std);
             let content = tokio::select! {
@@ -220,10 +237,17 @@ impl Delivery<'_> {
                 () = self.of.cancel.cancelled() => {
                     self.commit().await?;
                     self.writer.finish();
-                    return Ok(None);
+                    return Ok(Received::Enough);
                 }
                 () = tokio::time::sleep_until(due.unwrap_or_else(tokio::time::Instant::now)), if due.is_some() => {
                     self.commit().await?;
+                    continue;
+                }
+                asked = self.desk.asked() => {
+                    if self.check(asked).await? == Checked::Lost {
+                        self.writer.finish();
+                        return Ok(Received::Lost);
+                    }
                     continue;
                 }
                 content = reader.next(FRAME_BYTES_MAX) => content,
@@ -234,7 +258,7 @@ impl Delivery<'_> {
                 () = tokio::time::sleep(TURN), if (self.of.others_wait)() => {
                     self.commit().await?;
                     self.writer.finish();
-                    return Ok(None);
+                    return Ok(Received::Enough);
                 }
             };
             let content = match content {
@@ -252,7 +276,7 @@ impl Delivery<'_> {
                 }
             };
             if let Some(reason) = self.take(&content).await? {
-                return Ok(Some(reason));
+                return Ok(Received::Withdrawn(reason));
             }
             if self.consumed >= COMMIT_PAYLOAD || self.sink.uncommitted() >= COMMIT_TEXT {
                 self.commit().await?;
@@ -295,17 +319,7 @@ impl Delivery<'_> {
             }
             CheckpointMark::KIND => {
                 let mark: CheckpointMark = frame::expect(content).map_err(damaged)?;
-                self.sink.checkpoint(mark.cursor)?;
-                if self.sink.record().consistent() {
-                    self.mark = Some(mark.cursor);
-                    // Many resources feed one library: its checkpoints come faster than a large
-                    // image can be read, so some are passed over, but never all.
-                    if self.told.is_some()
-                        || self.digest_done.elapsed() >= self.digest_took * DIGEST_SHARE
-                    {
-                        self.report().await?;
-                    }
-                }
+                self.pass(mark).await?;
             }
             Withdrawn::KIND => {
                 let withdrawn: Withdrawn = frame::expect(content).map_err(damaged)?;
@@ -321,13 +335,6 @@ impl Delivery<'_> {
             }
         }
         Ok(None)
-    }
-
-    /// Rows change what a checkpoint before them saw.
-    fn rows_come(&mut self, rows: u32) {
-        if rows > 0 {
-            (self.mark, self.told) = (None, None);
-        }
     }
 
     fn schedule(&mut self) {
@@ -359,25 +366,6 @@ impl Delivery<'_> {
         let cursor = if record.staged.is_none() { record.cursor } else { None };
         let credit = Credit { bytes: std::mem::take(&mut self.consumed), cursor };
         self.send(&credit).await
-    }
-
-    async fn report(&mut self) -> Result<(), DeliverFailure> {
-        let Some(cursor) = self.mark.take() else { return Ok(()) };
-        self.commit().await?;
-        let digest = match self.told {
-            Some(digest) => digest,
-            None => {
-                let began = Instant::now();
-                let digest = self.sink.digest().await?;
-                self.digest_done = Instant::now();
-                self.digest_took = began.elapsed();
-                digest
-            }
-        };
-        self.told = Some(digest);
-        self.of.subscription.counted(digest.count);
-        tracing::debug!(grant = %self.of.subscription.key.grant, seq = cursor.seq, ?digest, "checkpoint");
-        self.send(&CheckpointReport { cursor, digest }).await
     }
 
     async fn send<M: Message + serde::Serialize>(

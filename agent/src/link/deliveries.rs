@@ -123,6 +123,7 @@ impl Deliveries {
             folder: &options.folder,
             format: options.format,
             disposal: options.disposal,
+            digests: &self.node.process.digests,
             cancel: &self.scope,
             others_wait: &others_wait,
         };
@@ -132,7 +133,7 @@ impl Deliveries {
             let ended = delivering.run().await;
             drop(turn);
             let failure = match ended {
-                Ok(DeliverEnd::Turn) => {
+                Ok(DeliverEnd::Turn | DeliverEnd::Anew) => {
                     // Whoever waits goes first.
                     tokio::task::yield_now().await;
                     continue;

@@ -7,6 +7,7 @@
 
 mod backoff;
 pub mod catalogue;
+mod check;
 mod control;
 mod deliver;
 mod deliveries;

@@ -258,6 +258,11 @@ impl Node {
         )
     }
 
+    /// The subscription to a grant, if there ever was one.
+    pub(super) fn subscribed(&self, grant: GrantId) -> Option<Arc<Subscription>> {
+        self.subscriptions.lock().get(&grant).map(Arc::clone)
+    }
+
     pub(super) fn fatal(&self, error: &StoreError) {
         self.process.fatal.raise(error);
     }

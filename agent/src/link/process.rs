@@ -20,7 +20,8 @@ use crate::{
     spool::{Store, StreamId},
 };
 
-/// Digests that one process computes at once: each reads an image and keeps a core busy.
+/// Digests and checks of files that one process computes at once: each reads an image or a file and
+/// keeps a core busy.
 const DIGESTS_AT_ONCE: usize = 2;
 
 /// What a node is and does.

@@ -3,6 +3,7 @@
 use hutong_schema::wire::v1::subscribe::Cursor;
 use parking_lot::Mutex;
 
+use super::check::Checks;
 use crate::sinks::{Record, SubscriptionKey};
 
 /// What a subscription is doing.
@@ -25,6 +26,8 @@ pub enum Phase {
 pub struct Subscription {
     /// Which.
     pub key: SubscriptionKey,
+    /// Who may touch its file, and who wants it checked.
+    pub(super) checks: Checks,
     live: Mutex<Live>,
 }
 
@@ -57,7 +60,7 @@ impl Subscription {
     pub fn new(key: SubscriptionKey, record: Option<&Record>) -> Self {
         let live =
             Live { phase: Phase::Waiting, cursor: None, consistent: false, changes: 0, rows: None };
-        let subscription = Self { key, live: Mutex::new(live) };
+        let subscription = Self { key, checks: Checks::default(), live: Mutex::new(live) };
         if let Some(record) = record {
             subscription.moved(record);
             if let Some(reason) = &record.ended {

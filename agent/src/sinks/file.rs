@@ -1,11 +1,14 @@
 //! A data file with a durable length: what stands behind it was not confirmed and is cut off at
-//! start, so that no row is in the file twice or in part.
+//! start, so that no row is in the file twice or in part. What stands before it is known by the
+//! hashes of its pieces.
 
 use std::{
     fs::{File, OpenOptions},
     io::{self, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
 };
+
+use super::pieces::{PIECE_BYTES, PieceHash, Pieces, last_piece};
 
 /// A file operation failed.
 #[derive(Debug, thiserror::Error)]
@@ -21,7 +24,10 @@ pub struct FileFailure {
 }
 
 impl FileFailure {
-    fn of<'p>(doing: &'static str, path: &'p Path) -> impl FnOnce(io::Error) -> Self + 'p {
+    pub(super) fn of<'p>(
+        doing: &'static str,
+        path: &'p Path,
+    ) -> impl FnOnce(io::Error) -> Self + 'p {
         move |source| Self { doing, path: path.to_owned(), source }
     }
 }
@@ -32,6 +38,7 @@ pub(super) struct DataFile {
     path: PathBuf,
     file: File,
     length: u64,
+    pieces: Pieces,
 }
 
 impl DataFile {
@@ -45,30 +52,64 @@ impl DataFile {
         let file = OpenOptions::new().write(true).create(true).truncate(true).open(path);
         let file = file.map_err(FileFailure::of("make", path))?;
         sync_folder(path)?;
-        Ok(Self { path: path.to_owned(), file, length: 0 })
+        Ok(Self { path: path.to_owned(), file, length: 0, pieces: Pieces::default() })
     }
 
     /// Opens a file and cuts off what stands behind its durable length. `None` when the file is
-    /// gone or shorter: then somebody else changed it, and what was delivered is no longer there.
+    /// gone, shorter, or its last piece is not the one written (if that is known): then somebody
+    /// else changed it, and what was delivered is no longer there.
     ///
     /// # Errors
-    /// When it cannot be opened or cut.
-    pub(super) fn reopen(path: &Path, durable: u64) -> Result<Option<Self>, FileFailure> {
-        let mut file = match OpenOptions::new().write(true).open(path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(FileFailure::of("open", path)(error)),
-        };
-        let found = file.metadata().map_err(FileFailure::of("look at", path))?.len();
+    /// When it cannot be opened, read or cut.
+    pub(super) fn reopen(
+        path: &Path,
+        durable: u64,
+        last: Option<PieceHash>,
+    ) -> Result<Option<Self>, FileFailure> {
+        let Some((mut file, found)) = Self::look(path)? else { return Ok(None) };
         if found < durable {
+            return Ok(None);
+        }
+        let start = last_piece(durable) * PIECE_BYTES;
+        file.seek(SeekFrom::Start(start)).map_err(FileFailure::of("read", path))?;
+        let resumed = Pieces::resume(&mut file, durable);
+        let (pieces, read) = resumed.map_err(FileFailure::of("read", path))?;
+        if last.is_some() && read != last {
             return Ok(None);
         }
         if found > durable {
             file.set_len(durable).map_err(FileFailure::of("cut", path))?;
             file.sync_all().map_err(FileFailure::of("synchronise", path))?;
         }
-        file.seek(SeekFrom::Start(durable)).map_err(FileFailure::of("open", path))?;
-        Ok(Some(Self { path: path.to_owned(), file, length: durable }))
+        Self::adopt(path, file, durable, pieces).map(Some)
+    }
+
+    /// Opens a file as it is, at its beginning; with its length. `None` when it is gone.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub(super) fn look(path: &Path) -> Result<Option<(File, u64)>, FileFailure> {
+        let file = match OpenOptions::new().read(true).write(true).open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(FileFailure::of("open", path)(error)),
+        };
+        let found = file.metadata().map_err(FileFailure::of("look at", path))?.len();
+        Ok(Some((file, found)))
+    }
+
+    /// Goes on behind the end of an open file whose pieces are known.
+    ///
+    /// # Errors
+    /// When the system could not.
+    pub(super) fn adopt(
+        path: &Path,
+        mut file: File,
+        length: u64,
+        pieces: Pieces,
+    ) -> Result<Self, FileFailure> {
+        file.seek(SeekFrom::Start(length)).map_err(FileFailure::of("open", path))?;
+        Ok(Self { path: path.to_owned(), file, length, pieces })
     }
 
     /// Bytes in it.
@@ -83,7 +124,13 @@ impl DataFile {
     pub(super) fn append(&mut self, bytes: &[u8]) -> Result<(), FileFailure> {
         self.file.write_all(bytes).map_err(FileFailure::of("write", &self.path))?;
         self.length += bytes.len() as u64;
+        self.pieces.take(bytes);
         Ok(())
+    }
+
+    /// The hashes of what was written.
+    pub(super) fn pieces(&mut self) -> &mut Pieces {
+        &mut self.pieces
     }
 
     /// Makes everything written durable; returns the durable length. After an error the file must
@@ -153,7 +200,7 @@ mod tests {
         let durable = 18u64;
         for cut in 0..=whole.len() {
             std::fs::write(&path, &whole[..cut]).unwrap();
-            match DataFile::reopen(&path, durable).unwrap() {
+            match DataFile::reopen(&path, durable, None).unwrap() {
                 Some(mut file) => {
                     assert!(cut as u64 >= durable);
                     file.append(b"next\n").unwrap();
@@ -166,10 +213,22 @@ mod tests {
     }
 
     #[test]
+    fn a_file_whose_last_piece_is_another_is_not_cut() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out.jsonl");
+        let last = Some(*blake3::hash(b"one\n").as_bytes());
+        for (text, opens) in [("one\n", true), ("one\ntwo", true), ("eno\ntwo", false)] {
+            std::fs::write(&path, text).unwrap();
+            assert_eq!(DataFile::reopen(&path, 4, last).unwrap().is_some(), opens);
+            assert_eq!(std::fs::read(&path).unwrap().len(), if opens { 4 } else { text.len() });
+        }
+    }
+
+    #[test]
     fn a_missing_file_is_told_apart_from_an_error() {
         let folder = tempfile::tempdir().unwrap();
-        assert!(DataFile::reopen(&folder.path().join("none"), 0).unwrap().is_none());
-        assert!(DataFile::reopen(folder.path(), 0).is_err());
+        assert!(DataFile::reopen(&folder.path().join("none"), 0, None).unwrap().is_none());
+        assert!(DataFile::reopen(folder.path(), 0, None).is_err());
     }
 
     #[test]

@@ -43,18 +43,18 @@ impl LineFormat {
 /// Writes the rows of one subscription.
 #[derive(Clone, Debug)]
 pub struct Lines {
-    format: LineFormat,
-    keys: Vec<Column>,
-    items: Vec<Column>,
+    pub(super) format: LineFormat,
+    pub(super) keys: Vec<Column>,
+    pub(super) items: Vec<Column>,
 }
 
 #[derive(Clone, Debug)]
-struct Column {
-    field: FieldId,
-    name: String,
+pub(super) struct Column {
+    pub(super) field: FieldId,
+    pub(super) name: String,
     /// `"name":`
     json_name: Vec<u8>,
-    geometry: bool,
+    pub(super) geometry: bool,
 }
 
 /// Where a block holds the items of the view.

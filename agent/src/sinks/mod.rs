@@ -4,11 +4,19 @@
 //! file's length, the cursor after it and the leaves of the keys it named. What stands in the file
 //! behind that length is cut off at start, and delivered again. A fresh snapshot is written beside
 //! the live file and takes its place when it is complete.
+//!
+//! The store also has a hash of every piece of the file. When the hub asks for the digest, the file is
+//! compared with them: if somebody else changed it, the file is what counts, the image follows it, and
+//! the hub finds the keys that differ. What cannot be mended by adding lines is delivered anew.
 
+mod compare;
 mod file;
 mod lines;
+mod parse;
+mod pieces;
 mod places;
 mod record;
+mod records;
 mod sink;
 mod subscription;
 
@@ -16,7 +24,7 @@ pub use file::FileFailure;
 pub use lines::{Layout, LineFormat, Lines};
 pub use places::Disposal;
 pub use record::{Begin, Record, Side, Staged};
-pub use sink::{Dirty, Sink};
+pub use sink::{Checked, Dirty, Sink};
 pub use subscription::{SubscriptionKey, SubscriptionView, answer, known, of_image};
 
 use crate::spool::StoreError;
@@ -36,6 +44,11 @@ pub enum SinkError {
     /// The subscription's record does not read.
     #[error("damaged record of a subscription in the store")]
     Record,
+    /// The file could not be compared.
+    #[error(
+        "{0} was being changed while it was read; ask again when no other program writes to it"
+    )]
+    Unsettled(std::path::PathBuf),
     /// A worker of the runtime ended early.
     #[error("the writing was interrupted")]
     Interrupted,

@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 use super::{
     Record, SinkError,
     file::{self, DataFile, FileFailure},
+    pieces::{self, PieceHash},
+    subscription::Images,
 };
+use crate::spool::Store;
 
 /// What happens to the data of a grant that ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,8 +26,31 @@ pub(super) fn staged_path(live: &Path) -> PathBuf {
     name.into()
 }
 
+/// The hashes of the last pieces of a subscription's files, as far as they are stored.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct LastPieces {
+    pub(super) live: Option<PieceHash>,
+    pub(super) staged: Option<PieceHash>,
+}
+
+impl LastPieces {
+    pub(super) fn of(store: &Store, images: Images, record: &Record) -> Result<Self, SinkError> {
+        let (live, staged) = (images.side(record.side), images.side(record.side.other()));
+        let length = record.staged.as_ref().map_or(0, |staged| staged.length);
+        Ok(Self {
+            live: pieces::last(store, live, record.length)?,
+            staged: pieces::last(store, staged, length)?,
+        })
+    }
+}
+
 /// Brings files and record together after whatever happened.
-pub(super) fn settle(live: &Path, record: &mut Record) -> Result<(), FileFailure> {
+pub(super) fn settle(
+    live: &Path,
+    record: &mut Record,
+    last: LastPieces,
+    now: jiff::Timestamp,
+) -> Result<(), FileFailure> {
     let staged = staged_path(live);
     if record.rename_due {
         if staged.exists() {
@@ -33,13 +59,14 @@ pub(super) fn settle(live: &Path, record: &mut Record) -> Result<(), FileFailure
         record.rename_due = false;
     }
     if let Some(under_way) = &record.staged
-        && DataFile::reopen(&staged, under_way.length)?.is_none()
+        && DataFile::reopen(&staged, under_way.length, last.staged)?.is_none()
     {
         record.staged = None;
     }
-    if record.cursor.is_some() && DataFile::reopen(live, record.length)?.is_none() {
-        tracing::warn!(file = %live.display(), durable = record.length,
-            "the delivered file is gone or shorter than it was; it is delivered anew");
+    if record.cursor.is_some() && DataFile::reopen(live, record.length, last.live)?.is_none() {
+        let kept = put_changed_aside(live, now)?;
+        tracing::warn!(file = %live.display(), durable = record.length, kept = ?kept,
+            "the delivered file is gone, shorter than it was or changed at its end; it is delivered anew");
         let staged = record.staged.take();
         record.lost();
         record.staged = staged;
@@ -47,10 +74,25 @@ pub(super) fn settle(live: &Path, record: &mut Record) -> Result<(), FileFailure
     Ok(())
 }
 
-pub(super) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, FileFailure> + Send + 'static,
+pub(super) async fn blocking<T: Send + 'static, E: Into<SinkError> + Send + 'static>(
+    work: impl FnOnce() -> Result<T, E> + Send + 'static,
 ) -> Result<T, SinkError> {
-    Ok(tokio::task::spawn_blocking(work).await.map_err(|_| SinkError::Interrupted)??)
+    let done = tokio::task::spawn_blocking(work).await.map_err(|_| SinkError::Interrupted)?;
+    done.map_err(Into::into)
+}
+
+/// Moves a live file that somebody changed to `<name>.changed-<time>`: it may be all that is left of
+/// what they wrote. Returns where it is, if it was there.
+pub(super) fn put_changed_aside(
+    live: &Path,
+    now: jiff::Timestamp,
+) -> Result<Option<PathBuf>, FileFailure> {
+    if !live.exists() {
+        return Ok(None);
+    }
+    let aside = aside_path(live, "changed", now);
+    file::rename(live, &aside)?;
+    Ok(Some(aside))
 }
 
 /// Removes the files of a grant that ended, or moves the live one aside if it holds anything.
@@ -66,12 +108,16 @@ pub(super) fn put_aside(
     }
     match disposal {
         Disposal::KeepAside if held => {
-            let mut name = live.as_os_str().to_owned();
-            name.push(format!(".withdrawn-{}", now.strftime("%Y%m%dT%H%M%SZ")));
-            let aside = PathBuf::from(name);
+            let aside = aside_path(live, "withdrawn", now);
             file::rename(live, &aside)?;
             Ok(Some(aside))
         }
         Disposal::KeepAside | Disposal::Delete => file::remove(live).map(|()| None),
     }
+}
+
+fn aside_path(live: &Path, why: &str, now: jiff::Timestamp) -> PathBuf {
+    let mut name = live.as_os_str().to_owned();
+    name.push(format!(".{why}-{}", now.strftime("%Y%m%dT%H%M%SZ")));
+    name.into()
 }

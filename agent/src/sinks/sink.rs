@@ -1,11 +1,17 @@
 //! One subscription's file, its record and its image, moved on together.
 
+mod aside;
+mod check;
+
+pub use check::Checked;
+
 use std::path::{Path, PathBuf};
 
+use hutong_certs::clock;
 use hutong_schema::{
     batch,
     block::Block,
-    digest::{Digest, leaf_of},
+    digest::leaf_of,
     wire::v1::{
         control::Key,
         subscribe::{Cursor, Packed, SnapshotEnd, SubscribeReady},
@@ -13,12 +19,13 @@ use hutong_schema::{
 };
 
 use super::{
-    Begin, Disposal, LineFormat, Lines, Record, SinkError,
-    file::{self, DataFile},
-    places::{blocking, put_aside, settle, staged_path},
-    subscription::{Images, SubscriptionKey, digest},
+    Begin, LineFormat, Lines, Record, SinkError,
+    file::{self, DataFile, FileFailure},
+    pieces,
+    places::{LastPieces, blocking, settle, staged_path},
+    subscription::{Images, SubscriptionKey},
 };
-use crate::spool::{Area, ImageDelta, Store, WriteBatch};
+use crate::spool::{Area, ImageDelta, ImageId, Store, WriteBatch};
 
 /// Text collected before it is written to the file, bytes.
 const WRITE_AT: usize = 1024 * 1024;
@@ -70,9 +77,11 @@ impl Sink {
         let mut record = key.record(&store)?.unwrap_or_default();
         let live = folder.join(format!("{}.{}", key.grant, format.suffix()));
         let before = record.clone();
+        let last = LastPieces::of(&store, images, &record)?;
+        let now = clock::now();
         let (live, record) = blocking(move || {
-            settle(&live, &mut record)?;
-            Ok((live, record))
+            settle(&live, &mut record, last, now)?;
+            Ok::<_, FileFailure>((live, record))
         })
         .await?;
         let lines = record.grant_view().map(|view| Lines::new(&view, format));
@@ -95,7 +104,7 @@ impl Sink {
         if sink.record != before {
             let mut writes = WriteBatch::new();
             if sink.record.cursor.is_none() {
-                writes.clear_image(sink.images.side(sink.record.side));
+                pieces::clear(&mut writes, sink.images.side(sink.record.side));
             }
             sink.put(writes).await?;
         }
@@ -148,6 +157,7 @@ impl Sink {
         self.forget_uncommitted();
         let (live, staged) = (self.live.clone(), self.staged_path());
         let record = self.record.clone();
+        let last = LastPieces::of(&self.store, self.images, &record)?;
         let mut header = Vec::new();
         if begin == Begin::Fresh {
             lines.header(&mut header);
@@ -155,10 +165,11 @@ impl Sink {
         let file = blocking(move || match begin {
             Begin::Live => {
                 file::remove(&staged)?;
-                DataFile::reopen(&live, record.length)
+                DataFile::reopen(&live, record.length, last.live)
             }
             Begin::Staged => {
-                DataFile::reopen(&staged, record.staged.map_or(0, |staged| staged.length))
+                let length = record.staged.map_or(0, |staged| staged.length);
+                DataFile::reopen(&staged, length, last.staged)
             }
             Begin::Fresh => {
                 let mut file = DataFile::create(&staged)?;
@@ -168,24 +179,22 @@ impl Sink {
             }
         })
         .await?;
-        let Some(file) = file else {
+        let Some(mut file) = file else {
             // Somebody changed the file since it was opened; everything is delivered anew.
-            self.record.lost();
-            let mut writes = WriteBatch::new();
-            writes.clear_image(self.images.side(self.record.side));
-            self.put(writes).await?;
+            self.give_up().await?;
             return Err(SinkError::Delivery("the file was changed by another program".to_owned()));
         };
         let mut writes = WriteBatch::new();
         match begin {
             // A snapshot that was never finished has left its keys in the other image.
             Begin::Live | Begin::Fresh => {
-                writes.clear_image(self.images.side(self.record.side.other()));
+                pieces::clear(&mut writes, self.images.side(self.record.side.other()));
             }
             Begin::Staged => {}
         }
         if let (Begin::Fresh, Some(staged)) = (begin, &mut self.record.staged) {
             staged.length = file.length();
+            file.pieces().put(self.images.side(self.record.side.other()), &mut writes);
         }
         self.put(writes).await?;
         self.file = Some(file);
@@ -266,7 +275,7 @@ impl Sink {
         let old = self.images.side(self.record.side);
         self.record.end_snapshot(end)?;
         let mut writes = WriteBatch::new();
-        writes.clear_image(old);
+        pieces::clear(&mut writes, old);
         self.put(writes).await?;
         let file = self.file.take();
         let live = self.live.clone();
@@ -279,7 +288,8 @@ impl Sink {
         self.put(WriteBatch::new()).await
     }
 
-    /// Makes everything taken so far durable: file first, then cursor, length and leaves at once.
+    /// Makes everything taken so far durable: file first, then cursor, length, pieces and leaves at
+    /// once.
     ///
     /// # Errors
     /// When file or store fail; the sink is then to be opened again.
@@ -289,11 +299,11 @@ impl Sink {
         }
         let (file, text) = (self.file.take(), std::mem::take(&mut self.text));
         let mut file = file.ok_or(SinkError::Interrupted)?;
-        let (file, length, text) = if std::mem::take(&mut self.wrote) {
+        let (mut file, length, text) = if std::mem::take(&mut self.wrote) {
             blocking(move || {
                 file.append(&text)?;
                 let length = file.sync()?;
-                Ok((file, length, text))
+                Ok::<_, FileFailure>((file, length, text))
             })
             .await?
         } else {
@@ -306,46 +316,15 @@ impl Sink {
             None => self.record.length = length,
         }
         let mut writes = WriteBatch::new();
-        writes.image(self.written_image(), std::mem::take(&mut self.delta));
+        let image = self.written_image();
+        writes.image(image, std::mem::take(&mut self.delta));
+        file.pieces().put(image, &mut writes);
         self.put(writes).await?;
         self.file = Some(file);
         self.text = text;
         self.text.clear();
         self.dirty = false;
         Ok(())
-    }
-
-    /// The digest of what is held; everything taken must be committed.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub async fn digest(&self) -> Result<Digest, SinkError> {
-        digest(&self.store, self.images.side(self.record.side)).await
-    }
-
-    /// The grant ended: the data are disposed of and the position is forgotten. Returns where the
-    /// file was moved to.
-    ///
-    /// # Errors
-    /// When file or store fail.
-    pub async fn dispose(
-        mut self,
-        reason: &str,
-        disposal: Disposal,
-        now: jiff::Timestamp,
-    ) -> Result<Option<PathBuf>, SinkError> {
-        self.file = None;
-        let live = self.live.clone();
-        let held = self.record.cursor.is_some() || self.record.length > 0;
-        let aside = blocking(move || put_aside(&live, held, disposal, now)).await?;
-        let side = self.record.side;
-        self.record.lost();
-        self.record.ended = Some(reason.to_owned());
-        let mut writes = WriteBatch::new();
-        writes.clear_image(self.images.side(side));
-        writes.clear_image(self.images.side(side.other()));
-        self.put(writes).await?;
-        Ok(aside)
     }
 
     fn rows(&mut self, packed: Packed<'_>) -> Result<u64, SinkError> {
@@ -401,7 +380,7 @@ impl Sink {
         self.file = None;
     }
 
-    fn written_image(&self) -> crate::spool::ImageId {
+    fn written_image(&self) -> ImageId {
         match self.record.staged {
             Some(_) => self.images.side(self.record.side.other()),
             None => self.images.side(self.record.side),

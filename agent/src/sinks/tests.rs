@@ -1,3 +1,6 @@
+mod check;
+mod edits;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 

@@ -30,6 +30,7 @@ pub(super) enum Operation {
     Count { stream: StreamId, read: u64, rejected: u64 },
     Put { area: Area, key: Vec<u8>, value: Vec<u8> },
     Remove { area: Area, key: Vec<u8> },
+    RemoveAll { area: Area, prefix: Vec<u8> },
     Image { image: ImageId, delta: ImageDelta },
     ClearImage { image: ImageId },
     NewStreams { wanted: Vec<(hutong_schema::ids::NodeName, hutong_schema::ids::ResourceCode)> },
@@ -116,6 +117,11 @@ impl WriteBatch {
     /// Removes a record, if it is there.
     pub fn remove(&mut self, area: Area, key: &[u8]) -> &mut Self {
         self.push(Operation::Remove { area, key: key.to_vec() })
+    }
+
+    /// Removes all records of an area whose key begins with `prefix`.
+    pub fn remove_all(&mut self, area: Area, prefix: &[u8]) -> &mut Self {
+        self.push(Operation::RemoveAll { area, prefix: prefix.to_vec() })
     }
 
     /// Changes an image.

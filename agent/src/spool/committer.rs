@@ -216,6 +216,7 @@ impl Committer {
                     | Operation::Count { .. }
                     | Operation::Put { .. }
                     | Operation::Remove { .. }
+                    | Operation::RemoveAll { .. }
                     | Operation::Image { .. }
                     | Operation::ClearImage { .. }
                     | Operation::NewStreams { .. }
@@ -230,6 +231,7 @@ impl Committer {
                 Operation::Remove { area, key } => {
                     tables.records.remove(&area.key(&key)[..]).map_err(written)?;
                 }
+                Operation::RemoveAll { area, prefix } => tables.remove_records(area, &prefix)?,
                 Operation::Image { image, delta } => self.change_image(tables, image, delta)?,
                 Operation::ClearImage { image } => self.clear_image(tables, image)?,
                 Operation::NewStreams { wanted } => {
@@ -325,6 +327,7 @@ fn transition(record: &mut StreamRecord, operation: &Operation) -> Result<(), Co
         }
         Operation::Put { .. }
         | Operation::Remove { .. }
+        | Operation::RemoveAll { .. }
         | Operation::Image { .. }
         | Operation::ClearImage { .. }
         | Operation::NewStreams { .. }
@@ -344,6 +347,7 @@ impl Operation {
             | Self::Count { stream, .. } => Some(*stream),
             Self::Put { .. }
             | Self::Remove { .. }
+            | Self::RemoveAll { .. }
             | Self::Image { .. }
             | Self::ClearImage { .. }
             | Self::NewStreams { .. }
@@ -372,6 +376,7 @@ impl WriteBatch {
             | Operation::OnlyIn { .. }
             | Operation::Count { .. }
             | Operation::Remove { .. }
+            | Operation::RemoveAll { .. }
             | Operation::ClearImage { .. }
             | Operation::NewStreams { .. }
             | Operation::NewImage { .. } => 0,

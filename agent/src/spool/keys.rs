@@ -31,6 +31,8 @@ pub enum Area {
     Subscriptions,
     /// Facts about nodes and the exchange, such as the catalogue applied last.
     Nodes,
+    /// Pieces of delivered files: image, number of the piece → its hash.
+    Pieces,
 }
 
 impl Area {
@@ -42,6 +44,7 @@ impl Area {
             Self::Resend => 3,
             Self::Subscriptions => 4,
             Self::Nodes => 5,
+            Self::Pieces => 6,
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use redb::{Table, WriteTransaction};
 
 use super::batch::NewBatch;
-use super::keys::{CHUNK_KEY, CHUNKS, META, OUTBOX, RECORDS, RUNS, STREAMS};
+use super::keys::{Area, CHUNK_KEY, CHUNKS, META, OUTBOX, RECORDS, RUNS, STREAMS};
 use super::outbox::{self, Head};
 use super::stream::StreamRecord;
 use super::{StoreError, StreamId};
@@ -92,6 +92,21 @@ impl<'t> Tables<'t> {
             .map_err(written)?;
         self.freed.push((stream, bytes));
         damaged.map_or(Ok((batches, bytes)), Err)
+    }
+
+    /// Removes the records of an area whose key begins with `prefix`.
+    pub(super) fn remove_records(&mut self, area: Area, prefix: &[u8]) -> Result<(), StoreError> {
+        let first = area.key(prefix);
+        let mut behind = first.clone();
+        // The area's own byte is small, so that some byte can always be raised.
+        while behind.last() == Some(&u8::MAX) {
+            behind.pop();
+        }
+        if let Some(last) = behind.last_mut() {
+            *last += 1;
+        }
+        let range = &first[..]..&behind[..];
+        self.records.retain_in::<&[u8], _>(range, |_, _| false).map_err(written)
     }
 }
 

@@ -24,7 +24,7 @@ use super::{
 use crate::sinks::testing::{block, cursor, view};
 
 /// A setup whose department has grant 7, and the stream that asks for it.
-async fn granted() -> (Setup, Stream) {
+pub(super) async fn granted() -> (Setup, Stream) {
     let peer = Peer::start();
     {
         let mut lists = peer.lists.lock();
@@ -37,23 +37,23 @@ async fn granted() -> (Setup, Stream) {
     (setup, stream)
 }
 
-fn packed(raw: &[u8], rows: u32) -> Packed<'_> {
+pub(super) fn packed(raw: &[u8], rows: u32) -> Packed<'_> {
     Packed { rows, raw_len: raw.len() as u32, codec: Codec::Plain, payload: raw }
 }
 
-async fn begin(stream: &mut Stream, mode: DeliveryMode) {
+pub(super) async fn begin(stream: &mut Stream, mode: DeliveryMode) {
     let view = Json::of(&view(1)).unwrap();
     stream.writer.send(&SubscribeReady { view, mode }).await.unwrap();
 }
 
-async fn chunk(stream: &mut Stream, key: &str, value: &str) {
+pub(super) async fn chunk(stream: &mut Stream, key: &str, value: &str) {
     let raw = block(&[(key, Some(value))]);
     let chunk = SnapshotChunk { at: cursor(5), last_key: key.as_bytes(), block: packed(&raw, 1) };
     stream.writer.send(&chunk).await.unwrap();
 }
 
 /// The next credit that tells a durable position, or any credit.
-async fn credit(stream: &mut Stream, of: Option<Cursor>) {
+pub(super) async fn credit(stream: &mut Stream, of: Option<Cursor>) {
     loop {
         let content = stream.next().await;
         let credit: Credit = frame::expect(&content).unwrap();

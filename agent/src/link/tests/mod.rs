@@ -1,5 +1,6 @@
 //! A node against a scripted hub: the corners of the protocol.
 
+mod check;
 mod deliver;
 mod peer;
 mod publish;

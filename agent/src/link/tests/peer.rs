@@ -48,8 +48,15 @@ pub(super) struct Peer {
     pub(super) lists: Arc<Mutex<Lists>>,
     authority: Authority,
     streams: mpsc::Receiver<Stream>,
+    controls: mpsc::Receiver<Control>,
     connection: Arc<Mutex<Option<quinn::Connection>>>,
     endpoint: Endpoint,
+}
+
+/// The control stream of a connection, greeted. It stays open as long as it is kept.
+pub(super) struct Control {
+    pub(super) reader: FrameReader,
+    pub(super) writer: FrameWriter,
 }
 
 /// A stream that the node opened, and what it said first.
@@ -75,9 +82,10 @@ impl Peer {
         let address = endpoint.local_addr().unwrap();
         let lists = Arc::new(Mutex::new(Lists { entries: vec![entry()], grants: Vec::new() }));
         let (sender, streams) = mpsc::channel(16);
+        let (greeted, controls) = mpsc::channel(16);
         let connection = Arc::new(Mutex::new(None));
-        tokio::spawn(accept(endpoint.clone(), sender, lists.clone(), connection.clone()));
-        Self { address, lists, authority, streams, connection, endpoint }
+        tokio::spawn(accept(endpoint.clone(), sender, greeted, lists.clone(), connection.clone()));
+        Self { address, lists, authority, streams, controls, connection, endpoint }
     }
 
     pub(super) fn agent_tls(&self) -> AgentTls {
@@ -100,6 +108,11 @@ impl Peer {
     /// The next stream that the node opens.
     pub(super) async fn stream(&mut self) -> Stream {
         within(self.streams.recv()).await.unwrap()
+    }
+
+    /// The control stream of the next connection.
+    pub(super) async fn control(&mut self) -> Control {
+        within(self.controls.recv()).await.unwrap()
     }
 
     /// A publish stream, answered with a refusal.
@@ -168,6 +181,7 @@ pub(super) fn refused(code: RefusalCode) -> Refused {
 async fn accept(
     endpoint: Endpoint,
     streams: mpsc::Sender<Stream>,
+    controls: mpsc::Sender<Control>,
     lists: Arc<Mutex<Lists>>,
     current: Arc<Mutex<Option<quinn::Connection>>>,
 ) {
@@ -187,10 +201,10 @@ async fn accept(
         };
         writer.send(&welcome).await.unwrap();
         *current.lock() = Some(connection.clone());
+        // As long as nobody takes it, the control stream waits in the queue, open.
+        controls.send(Control { reader, writer }).await.unwrap();
         let (streams, lists) = (streams.clone(), lists.clone());
         tokio::spawn(async move {
-            // The control stream stays open as long as the connection.
-            let _control = (reader, writer);
             while let Ok((send, receive)) = connection.accept_bi().await {
                 let (mut reader, mut writer) = (FrameReader::new(receive), FrameWriter::new(send));
                 let Ok(first) = reader.due(CONTROL_FRAME_BYTES_MAX).await else { continue };
