@@ -65,7 +65,7 @@ mod tests {
 
     /// As a real leaf does, it covers the key too.
     fn leaf(key: &[u8], row: u8) -> Leaf {
-        *key_hash(&[key, &[row]].concat())
+        *blake3::hash(&[key, &[row]].concat()).as_bytes()
     }
 
     fn buckets(rows: &Rows) -> Vec<BucketSummary> {
