@@ -9,6 +9,9 @@
  *   - a created, renamed or removed name returns unless its directory was fsynced afterwards.
  * One thing is taken more kindly, as journaling file systems do: a new directory stays once anything in it was synced.
  *
+ * $HUTONG_POWERCUT_SYNC_MS, if set, makes every sync of a watched file take so many milliseconds longer, as on a slow
+ * disk: what a program wrongly does before a sync has returned then stands open long enough to be hit.
+ *
  * Not seen: stdio (RocksDB's LOG file), and programs that make system calls without libc. Shared writable mappings
  * are reported as a warning, which the Rust side turns into an error.
  *
@@ -30,6 +33,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 struct inode {
@@ -44,6 +48,7 @@ bool watch_ready;
 unsigned char watch_fds[1 << 20];
 static char root[PATH_MAX];
 static size_t root_len;
+static long sync_ms;
 static struct inode *inodes[4096];
 
 __attribute__((constructor)) static void start(void)
@@ -56,6 +61,8 @@ __attribute__((constructor)) static void start(void)
         abort();
     }
     root_len = strlen(root);
+    const char *slow = getenv("HUTONG_POWERCUT_SYNC_MS");
+    if (slow) sync_ms = strtol(slow, NULL, 10);
     watch_ready = true;
 }
 
@@ -263,6 +270,8 @@ static int synced(int fd, long call)
     uint64_t upto = S_ISREG(st.st_mode) && fstat(fd, &st) == 0 ? before_sync(&st) : journal_end();
     pthread_mutex_unlock(&watch_lock);
     /* Not under the lock: writes that arrive during the sync stand behind `upto` and stay uncovered. */
+    struct timespec slow = {sync_ms / 1000, sync_ms % 1000 * 1000000};
+    if (sync_ms > 0) nanosleep(&slow, NULL);
     int r = (int)syscall(call, fd);
     int error = errno;
     if (r == 0) {

@@ -8,9 +8,10 @@ use anyhow::{Context, Result};
 use super::rng::Rng;
 use crate::proof::Inventory;
 
-/// Share of a file's rows that may be missing, in a hundred; below the agent's limit of ten.
+/// Share of a file's rows that may be missing, in a hundred: from one version to the next fewer go
+/// than the ten for which an agent asks a person.
 const MISSING_PERCENT: u64 = 8;
-/// Smaller files lose a tenth with their first row.
+/// Smaller files have too few rows to lose some.
 const ROWS_MIN: u64 = 40;
 /// Files changed at a time.
 const FILES: usize = 40;
@@ -53,12 +54,17 @@ impl CityChurn {
         for turn in 0..FILES.min(files.len()) {
             let at = if turn == 0 { 0 } else { rng.below(files.len() as u64) as usize };
             let (path, whole) = &files[at];
-            let percent = rng.below(MISSING_PERCENT + 1);
+            let records = records(path, whole);
+            // A tenth of what an earlier version may have left is more than this.
+            let missing = rng.below(records.len() as u64 * MISSING_PERCENT / 100 + 1);
+            // The first record may be a header. A row drawn twice is missing once.
+            let mut gone: Vec<u64> =
+                (0..missing).map(|_| 1 + rng.below(records.len() as u64 - 1)).collect();
+            gone.sort_unstable();
             let mut content = Vec::with_capacity(whole.len());
-            for (number, line) in whole.split_inclusive(|byte| *byte == b'\n').enumerate() {
-                // The first line may be a header.
-                if number == 0 || !rng.chance(percent) {
-                    content.extend_from_slice(line);
+            for (number, record) in (0u64..).zip(records) {
+                if gone.binary_search(&number).is_err() {
+                    content.extend_from_slice(record);
                 }
             }
             let draft = path.with_extension("draft");
@@ -66,5 +72,40 @@ impl CityChurn {
             fs::rename(&draft, path).with_context(|| format!("write {}", path.display()))?;
         }
         Ok(())
+    }
+}
+
+/// The records of a file with their ends of line. One of a CSV file may have several lines in quotes;
+/// the quote is never a part of a character of another encoding here.
+fn records<'a>(path: &Path, whole: &'a [u8]) -> Vec<&'a [u8]> {
+    let csv = path.extension().is_some_and(|suffix| suffix == "csv");
+    let (mut records, mut from, mut quoted) = (Vec::new(), 0, false);
+    for (at, byte) in whole.iter().enumerate() {
+        match byte {
+            b'"' => quoted = csv && !quoted,
+            b'\n' if !quoted => {
+                records.push(&whole[from..=at]);
+                from = at + 1;
+            }
+            _ => {}
+        }
+    }
+    if from < whole.len() {
+        records.push(&whole[from..]);
+    }
+    records
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_may_have_several_lines_in_quotes() {
+        let text = b"a,b\n1,\"two\nlines, one \"\"quote\"\"\"\n2,x";
+        let found = records(Path::new("f.csv"), text);
+        assert_eq!(found.len(), 3);
+        assert_eq!(found.concat(), text);
+        assert_eq!(records(Path::new("f.jsonl"), b"{\"a\":\"\\\"\"}\n{}\n").len(), 2);
     }
 }

@@ -1,12 +1,14 @@
 //! A publisher whose files change all the time and a subscriber of them: what is to survive kills.
 
-use std::time::Duration;
+use std::fs;
+use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use hutong_schema::library::LibraryId;
 
 use super::entries;
 use super::exchange::{Exchange, SOON, Wish};
+use super::promise::Promise;
 use super::rows::{PersonRow, csv, people};
 use crate::city::rng::Rng;
 
@@ -78,6 +80,46 @@ impl Churn {
     /// A random moment: how long to wait until something breaks.
     pub fn moment(&mut self) -> Duration {
         Duration::from_millis(self.rng.below(LATEST))
+    }
+
+    /// Waits for the moment at which the hub or the publisher is to break: in every other round a
+    /// random one, else as soon as the hub's log grows.
+    ///
+    /// # Errors
+    /// When it does not grow.
+    pub fn strike(&mut self, exchange: &Exchange, round: u64, promise: &mut Promise) -> Result<()> {
+        if round % 2 == 0 {
+            promise.observe(&exchange.hub, self.moment());
+            return Ok(());
+        }
+        promise.observe_growth(&exchange.hub)
+    }
+
+    /// Waits for the moment at which the subscriber is to break: in every other round a random one,
+    /// else as soon as one of its files grows, while it commits what it has written.
+    ///
+    /// # Errors
+    /// When none grows.
+    pub fn strike_subscriber(
+        &mut self,
+        exchange: &Exchange,
+        round: u64,
+        promise: &mut Promise,
+    ) -> Result<()> {
+        let lengths = || -> Vec<u64> {
+            let length = |path| fs::metadata(path).map_or(0, |found: fs::Metadata| found.len());
+            exchange.grants.iter().map(|grant| length(&grant.path)).collect()
+        };
+        let (before, end) = (lengths(), Instant::now() + SOON);
+        if round % 2 == 0 {
+            promise.observe(&exchange.hub, self.moment());
+            return Ok(());
+        }
+        // No pause between the looks: the moment lasts a few milliseconds.
+        while lengths() == before {
+            ensure!(Instant::now() < end, "nothing was delivered within {SOON:?}");
+        }
+        Ok(())
     }
 
     fn text(&self, resource: usize, round: u64) -> String {

@@ -54,3 +54,50 @@ pub fn held(path: &Path) -> Result<BTreeMap<String, Value>> {
     }
     Ok(held)
 }
+
+/// The first line behind the first `settled` ones that says what the lines before it said already: a
+/// change that was delivered twice. Only for a grant of all fields, where every change shows; and not
+/// for lines that repeat what the snapshot held, which is why some may be passed over.
+///
+/// # Errors
+/// As [`lines`].
+pub fn said_twice(path: &Path, settled: usize) -> Result<Option<String>> {
+    let mut held: BTreeMap<String, Value> = BTreeMap::new();
+    for (number, Delivered { op, key, row }) in lines(path)?.into_iter().enumerate() {
+        let same = held.get(&key) == row.as_ref();
+        if same && number >= settled {
+            let line = number + 1;
+            return Ok(Some(format!("{}, line {line}: {op} of {key} again", path.display())));
+        }
+        match row {
+            Some(row) => held.insert(key, row),
+            None => held.remove(&key),
+        };
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may end where it is surprised")]
+
+    use super::*;
+
+    #[test]
+    fn a_line_without_effect_was_delivered_twice() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("1.jsonl");
+        let up = |key: &str, je: &str| {
+            format!("{{\"op\":\"upsert\",\"key\":\"{key}\",\"row\":{{\"je\":\"{je}\"}}}}\n")
+        };
+        let gone = "{\"op\":\"delete\",\"key\":\"a\"}\n";
+        let once = [up("a", "1"), up("b", "1"), up("a", "2"), gone.to_owned(), up("a", "2")];
+        fs::write(&path, once.concat()).unwrap();
+        assert_eq!(said_twice(&path, 0).unwrap(), None);
+        for again in [up("a", "2"), up("b", "1"), gone.to_owned() + gone] {
+            fs::write(&path, once.concat() + &again).unwrap();
+            assert!(said_twice(&path, 0).unwrap().unwrap().contains("again"));
+            assert_eq!(said_twice(&path, 7).unwrap(), None);
+        }
+    }
+}

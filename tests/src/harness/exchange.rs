@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 use hutong_schema::ids::ResourceCode;
 
 use super::Machine;
+use super::delivered::said_twice;
 use super::entries::department_code;
 use super::hub::Hub;
 use super::process::tail;
@@ -83,6 +84,20 @@ impl Exchange {
         for machine in &self.machines {
             if machine.log()?.contains("delivered anew") {
                 bail!("{} had lost rows that it had confirmed", machine.name);
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks that no change stands twice in a delivered file. Digests do not tell: of several lines
+    /// with one key the last counts.
+    ///
+    /// # Errors
+    /// With the first that does.
+    pub fn nothing_delivered_twice(&self) -> Result<()> {
+        for grant in self.grants.iter().filter(|grant| grant.fields.is_empty()) {
+            if let Some(line) = said_twice(&grant.path, 0)? {
+                bail!("a change was delivered twice: {line}");
             }
         }
         Ok(())

@@ -8,6 +8,7 @@ pub mod churn;
 pub mod delivered;
 pub mod entries;
 pub mod exchange;
+pub mod host;
 pub mod http;
 pub mod hub;
 pub mod metrics;

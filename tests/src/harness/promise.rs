@@ -8,6 +8,12 @@ use anyhow::{Result, ensure};
 use serde_json::Value;
 
 use super::Hub;
+use super::wait::until_true;
+
+/// How long work may take to show at the hub after it was caused.
+const WORK_WITHIN: Duration = Duration::from_secs(20);
+/// The hub rests when its log has not grown for so long.
+const REST: Duration = Duration::from_millis(150);
 
 /// What was seen of a hub.
 #[derive(Clone, Debug, Default)]
@@ -32,6 +38,56 @@ impl Promise {
                 return;
             }
         }
+    }
+
+    /// Looks until the log grows, and returns at once: the moment at which a group of batches was
+    /// told to be durable, while others are under way.
+    ///
+    /// # Errors
+    /// When it does not grow in time.
+    pub fn observe_growth(&mut self, hub: &Hub) -> Result<()> {
+        self.note(&hub.status(true)?);
+        let (before, end) = (self.heads.clone(), Instant::now() + WORK_WITHIN);
+        // Not `until`: its pause is longer than the moment that is to be met.
+        while self.heads == before {
+            ensure!(Instant::now() < end, "the log did not grow within {WORK_WITHIN:?}");
+            self.note(&hub.status(true)?);
+        }
+        Ok(())
+    }
+
+    /// Looks until the log grows no more.
+    ///
+    /// # Errors
+    /// When it grows on and on.
+    pub fn observe_rest(&mut self, hub: &Hub) -> Result<()> {
+        let (mut before, mut since) = (self.heads.clone(), Instant::now());
+        until_true(WORK_WITHIN, "the log grows no more", || {
+            self.note(&hub.status(true)?);
+            if self.heads != before {
+                (before, since) = (self.heads.clone(), Instant::now());
+            }
+            Ok(since.elapsed() >= REST)
+        })
+    }
+
+    /// Whether all publications went on in the epochs that were seen. Asked when everything is equal
+    /// again: a new epoch is how an agent heals a hub that forgot, so equal digests do not tell.
+    ///
+    /// # Errors
+    /// With a publication that began anew.
+    pub fn no_epoch_began(&self, hub: &Hub) -> Result<()> {
+        let mut now = Self::default();
+        now.note(&hub.status(true)?);
+        for (resource, (epoch, seq)) in &self.reached {
+            let has = now.reached.get(resource).map(|(epoch, _)| epoch);
+            ensure!(
+                *epoch == 0 || has == Some(epoch),
+                "{resource} was at batch {seq} of epoch {epoch} and went on in epoch {has:?}: \
+                 hub and agent did not agree on what was stored"
+            );
+        }
+        Ok(())
     }
 
     /// Whether a hub that came back still has everything that was seen.

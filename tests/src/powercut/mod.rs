@@ -25,6 +25,7 @@ mod rollback;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 use std::{env, fs, io};
 
 pub use rollback::Discarded;
@@ -80,6 +81,7 @@ pub struct PowerCut {
     dir: PathBuf,
     journal: PathBuf,
     library: PathBuf,
+    sync_takes: Duration,
 }
 
 impl PowerCut {
@@ -98,16 +100,24 @@ impl PowerCut {
                 "the journal lies inside the watched directory".into(),
             ));
         }
-        Ok(PowerCut { dir, journal, library: compile_library()? })
+        Ok(PowerCut { dir, journal, library: compile_library()?, sync_takes: Duration::ZERO })
+    }
+
+    /// Lets every sync take so much longer, as on a slow disk. What is wrongly told before a sync has
+    /// returned then stands open long enough for a cut to fall between.
+    #[must_use]
+    pub fn slow_disk(self, sync_takes: Duration) -> PowerCut {
+        PowerCut { sync_takes, ..self }
     }
 
     /// What the process needs in its environment to be watched; its children inherit it.
     #[must_use]
-    pub fn environment(&self) -> [(&'static str, OsString); 3] {
+    pub fn environment(&self) -> [(&'static str, OsString); 4] {
         [
             ("LD_PRELOAD", self.library.clone().into()),
             ("HUTONG_POWERCUT_DIR", self.dir.clone().into()),
             ("HUTONG_POWERCUT_JOURNAL", self.journal.clone().into()),
+            ("HUTONG_POWERCUT_SYNC_MS", self.sync_takes.as_millis().to_string().into()),
         ]
     }
 
