@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use hutong_tests::harness::Exchange;
 use hutong_tests::harness::churn::{Churn, PUBLISHER, SUBSCRIBER};
 use hutong_tests::harness::exchange::{SOON, scene};
+use hutong_tests::harness::hub::NOTICES_SOON;
 use hutong_tests::harness::promise::Promise;
 use hutong_tests::powercut::PowerCut;
 
@@ -18,6 +19,7 @@ fn nothing_acknowledged_is_lost_when_the_hubs_power_fails() -> Result<()> {
     let mut exchange = Exchange::new()?;
     let cut = PowerCut::new(&exchange.hub.data(), &exchange.path("journal"))?.slow_disk(SYNC_TAKES);
     exchange.hub.set_environment(cut.environment());
+    exchange.hub.set(NOTICES_SOON)?;
     exchange.hub.start()?;
     exchange.play(|exchange| {
         let mut churn = Churn::begin(exchange, 11)?;

@@ -22,6 +22,10 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 /// How long a hub may take to end in good order.
 const END_WITHIN: Duration = Duration::from_secs(30);
 
+/// Settings with which agents notice soon that a killed hub is gone; otherwise a round of kills is
+/// mostly waiting for that.
+pub const NOTICES_SOON: &str = "[gate]\nidle_seconds = 6\n";
+
 /// The exchange's name wherever nobody chose one.
 pub const EXCHANGE: &str = "tieling";
 
