@@ -10,7 +10,7 @@ use hutong_tests::harness::hub::NOTICES_SOON;
 use hutong_tests::harness::promise::Promise;
 use hutong_tests::powercut::PowerCut;
 
-const ROUNDS: u64 = 4;
+const ROUNDS: u64 = 5;
 /// A slow disk: what must not happen before a sync has returned gets time to happen.
 const SYNC_TAKES: Duration = Duration::from_millis(25);
 

@@ -85,7 +85,10 @@ fn the_agents_store_keeps_what_it_called_durable() {
         assert_eq!(promised, goal, "the victim ended by itself");
         discarded += cut.discard_unsynced().unwrap().bytes;
         let kept = kept(&open(&data));
-        assert!(kept >= promised, "round {round}: {promised} records were durable, {kept} are left");
+        assert!(
+            kept >= promised,
+            "round {round}: {promised} records were durable, {kept} are left"
+        );
     }
     assert!(discarded > 0, "no cut took anything away: nothing was tried");
 }

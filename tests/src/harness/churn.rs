@@ -82,20 +82,21 @@ impl Churn {
         Duration::from_millis(self.rng.below(LATEST))
     }
 
-    /// Waits for the moment at which the hub or the publisher is to break: in every other round a
-    /// random one, else as soon as the hub's log grows.
+    /// Waits for the moment at which the hub or the publisher is to break. Rounds take turns: a
+    /// random one; as soon as the hub's log grows; as soon as its views have applied something.
     ///
     /// # Errors
-    /// When it does not grow.
+    /// When nothing comes.
     pub fn strike(&mut self, exchange: &Exchange, round: u64, promise: &mut Promise) -> Result<()> {
-        if round % 2 == 0 {
-            promise.observe(&exchange.hub, self.moment());
-            return Ok(());
+        match round % 3 {
+            0 => promise.observe(&exchange.hub, self.moment()),
+            1 => promise.observe_growth(&exchange.hub)?,
+            _ => promise.observe_applying(&exchange.hub)?,
         }
-        promise.observe_growth(&exchange.hub)
+        Ok(())
     }
 
-    /// Waits for the moment at which the subscriber is to break: in every other round a random one,
+    /// Waits for the moment at which the subscriber is to break: in every third round a random one,
     /// else as soon as one of its files grows, while it commits what it has written.
     ///
     /// # Errors
@@ -111,7 +112,7 @@ impl Churn {
             exchange.grants.iter().map(|grant| length(&grant.path)).collect()
         };
         let (before, end) = (lengths(), Instant::now() + SOON);
-        if round % 2 == 0 {
+        if round % 3 == 0 {
             promise.observe(&exchange.hub, self.moment());
             return Ok(());
         }

@@ -23,6 +23,8 @@ pub struct Promise {
     reached: BTreeMap<String, (u64, u64)>,
     /// Last entry of each partition of the log.
     heads: BTreeMap<String, u64>,
+    /// Last applied entry of each partition that the views are computed from.
+    applied: BTreeMap<String, u64>,
 }
 
 impl Promise {
@@ -46,11 +48,29 @@ impl Promise {
     /// # Errors
     /// When it does not grow in time.
     pub fn observe_growth(&mut self, hub: &Hub) -> Result<()> {
+        self.observe_change(hub, "the log grows", |seen| &seen.heads)
+    }
+
+    /// Looks until the views have applied something, and returns at once: the moment at which it is
+    /// shown, but mostly not on disk yet.
+    ///
+    /// # Errors
+    /// When they do not in time.
+    pub fn observe_applying(&mut self, hub: &Hub) -> Result<()> {
+        self.observe_change(hub, "the views apply something", |seen| &seen.applied)
+    }
+
+    fn observe_change(
+        &mut self,
+        hub: &Hub,
+        what: &str,
+        part: impl Fn(&Self) -> &BTreeMap<String, u64>,
+    ) -> Result<()> {
         self.note(&hub.status(true)?);
-        let (before, end) = (self.heads.clone(), Instant::now() + WORK_WITHIN);
+        let (before, end) = (part(self).clone(), Instant::now() + WORK_WITHIN);
         // Not `until`: its pause is longer than the moment that is to be met.
-        while self.heads == before {
-            ensure!(Instant::now() < end, "the log did not grow within {WORK_WITHIN:?}");
+        while *part(self) == before {
+            ensure!(Instant::now() < end, "not within {WORK_WITHIN:?}: {what}");
             self.note(&hub.status(true)?);
         }
         Ok(())
@@ -127,6 +147,9 @@ impl Promise {
         for line in status["partitions"].as_array().into_iter().flatten() {
             let name = line["partition"].as_str().unwrap_or_default();
             self.heads.insert(name.to_owned(), line["head"].as_u64().unwrap_or(0));
+            if let Some(applied) = line["applied"].as_u64() {
+                self.applied.insert(name.to_owned(), applied);
+            }
         }
     }
 }
