@@ -42,6 +42,7 @@ cargo build --quiet --workspace --bins
 cargo test --quiet -p hutong-tests --test "$file" --no-run
 
 mkdir "$work/tmp"
+export HUTONG_BIN_DIR=$CARGO_TARGET_DIR/debug
 if TMPDIR=$work/tmp RUST_BACKTRACE=0 cargo test --quiet -p hutong-tests --test "$file" -- --exact "$test" >"$work/out" 2>&1; then
     echo "$name: NOT CAUGHT by $file $test"
     exit 1

@@ -86,8 +86,7 @@ fn soak() -> Result<()> {
          stands twice in a subscriber's\nfile (looked at where all fields are granted); no agent \
          had to be delivered anew what it had confirmed. The soak fails at\nthe first round that \
          loses or doubles a row, so these columns can only say 0. The changes include the first \
-         load. After a kill\nmost of the time until all is equal passes until the agents notice \
-         that the hub is gone (6 s here).\n",
+         load.\n",
         totals.units,
         totals.nodes,
         totals.entries,

@@ -112,7 +112,7 @@ impl Churn {
             exchange.grants.iter().map(|grant| length(&grant.path)).collect()
         };
         let (before, end) = (lengths(), Instant::now() + SOON);
-        if round % 3 == 0 {
+        if round.is_multiple_of(3) {
             promise.observe(&exchange.hub, self.moment());
             return Ok(());
         }
