@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::io::Write as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -130,7 +131,7 @@ fn spread(mut times: Vec<Duration>) -> String {
 }
 
 fn stage(breaks: Breaks, seed: u64, rounds: u64) -> Result<Sums> {
-    let began = Instant::now();
+    let (began, mut out) = (Instant::now(), std::io::stdout());
     let mut folder = tempfile::Builder::new().prefix("hutong-soak-").tempdir()?;
     folder.disable_cleanup(true);
     let files = cache::ensure(&folder.path().join("cities"), Scale::Small, &ProgressBar::hidden())?;
@@ -154,7 +155,7 @@ fn stage(breaks: Breaks, seed: u64, rounds: u64) -> Result<Sums> {
     // Until here a delivery may say again what its snapshot held.
     let settled = delivered_lines(&city)?;
     let mut churn = CityChurn::new(&city.inventory, seed)?;
-    println!("{breaks:?}: ready after {:.0} s", began.elapsed().as_secs_f32());
+    writeln!(out, "{breaks:?}: ready after {:.0} s", began.elapsed().as_secs_f32())?;
     for round in 0..rounds {
         let place = || format!("round {round}, {}", folder.path().display());
         churn.change()?;
@@ -175,7 +176,8 @@ fn stage(breaks: Breaks, seed: u64, rounds: u64) -> Result<Sums> {
         // Or the next round would break a hub that nobody sends anything.
         all_connected(&city).with_context(place)?;
         sums.rounds += 1;
-        println!("{breaks:?}: round {round}, equal after {:.1} s", broken.elapsed().as_secs_f32());
+        let took = broken.elapsed().as_secs_f32();
+        writeln!(out, "{breaks:?}: round {round}, equal after {took:.1} s")?;
     }
     sums.acknowledged = acknowledged(&city)?;
     nothing_twice(&city, &settled)?;
