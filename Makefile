@@ -38,7 +38,7 @@ bench: setup ## Measure and print the benchmarks
 	@$(RELEASE)
 	$(CITY) bench
 
-soak: setup ## Kills and power cuts by the dozen, at a hundredth of the city's size; takes hours
+soak: setup ## 50 kills and 50 power cuts each of hub and agents, at a hundredth of the city: about 25 minutes; writes tests/SOAK.md
 	@$(RELEASE)
 	HUTONG_BIN_DIR="$(abspath $(TARGET_DIR))/release" cargo test --release -p hutong-tests -- --ignored --nocapture soak
 

@@ -13,21 +13,25 @@ use crate::views::ViewError;
 /// Rows are summed over all resources: at most once in this time, however often metrics are asked.
 const AT_MOST_EVERY: Duration = Duration::from_secs(1);
 
-/// When the levels were looked up last.
+/// Looking up takes at most one part in so many of the time.
+const SHARE: u32 = 100;
+
+/// When the levels were looked up last, and how long not again.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Gauges(Arc<Mutex<Option<Instant>>>);
+pub(super) struct Gauges(Arc<Mutex<Option<(Instant, Duration)>>>);
 
 impl Gauges {
     /// Looks the levels up, unless that was done just now. Blocks.
     pub(super) fn refresh(&self, office: &Office) {
         let mut last = self.0.lock();
-        if last.is_some_and(|last| last.elapsed() < AT_MOST_EVERY) {
+        if last.is_some_and(|(last, pause)| last.elapsed() < pause) {
             return;
         }
-        *last = Some(Instant::now());
+        let began = Instant::now();
         if let Err(error) = look_up(office) {
             tracing::warn!(%error, "levels for the metrics cannot be read");
         }
+        *last = Some((Instant::now(), AT_MOST_EVERY.max(began.elapsed() * SHARE)));
     }
 }
 

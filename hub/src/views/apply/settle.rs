@@ -62,8 +62,8 @@ impl<'a> Settler<'a> {
         let out = Settled {
             notes,
             arena: Vec::new(),
-            index: SortedKeys::default(),
-            members: SortedKeys::default(),
+            index: SortedKeys::with_room(ops.len()),
+            members: SortedKeys::with_room(ops.len()),
             counts: HashMap::new(),
         };
         Self {

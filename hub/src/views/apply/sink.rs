@@ -78,7 +78,15 @@ struct KeyRef {
     removed: bool,
 }
 
+/// Bytes of a usual key of an index.
+const USUAL_KEY: usize = 48;
+
 impl SortedKeys {
+    /// With room for so many usual keys: growing a large piece of memory copies it.
+    pub(super) fn with_room(keys: usize) -> Self {
+        Self { arena: Vec::with_capacity(keys * USUAL_KEY), refs: Vec::with_capacity(keys) }
+    }
+
     /// Adds the key that `write` appends.
     pub(super) fn push(&mut self, removed: bool, write: impl FnOnce(&mut Vec<u8>)) {
         let start = self.arena.len();
