@@ -178,7 +178,9 @@ fn summarise(leaves: &mut [Leaf]) -> BucketSummary {
     if leaves.is_empty() {
         return BucketSummary::default();
     }
-    leaves.sort_unstable();
+    // The first half of a hash tells nearly all leaves apart, in one comparison of numbers.
+    let head = |leaf: &Leaf| leaf.first_chunk::<16>().map(|head| u128::from_be_bytes(*head));
+    leaves.sort_unstable_by(|a, b| head(a).cmp(&head(b)).then_with(|| a.cmp(b)));
     let hash = blake3::hash(leaves.as_flattened());
     BucketSummary { count: leaves.len() as u32, hash: *hash.as_bytes() }
 }

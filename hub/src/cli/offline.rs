@@ -16,7 +16,7 @@ use crate::{
     config::Config,
     log::{self, Log, Offset, RocksLog},
     numbers::ResourceNo,
-    views,
+    views::{self, RebuildStep},
 };
 
 pub(super) async fn init(cli: &Cli, init: &Init) -> anyhow::Result<ExitCode> {
@@ -94,20 +94,25 @@ pub(super) async fn verify_log(cli: &Cli) -> anyhow::Result<ExitCode> {
 pub(super) async fn rebuild(cli: &Cli) -> anyhow::Result<ExitCode> {
     let config = Config::load(&cli.config())?;
     let log = open_log(&config).await?;
-    let spinner = if cli.json { ProgressBar::hidden() } else { ProgressBar::new_spinner() };
-    spinner.enable_steady_tick(Duration::from_millis(100));
+    let bar = bar(0, cli.json)?;
+    bar.enable_steady_tick(Duration::from_millis(100));
     let (folder, options) = (config.path(files::VIEWS), config.views.clone());
-    let shown = spinner.clone();
+    let shown = bar.clone();
     let report = tokio::task::spawn_blocking(move || {
-        let report = views::rebuild(folder, options, Arc::clone(&log), |step| {
-            shown.set_message(step.to_owned())
+        let report = views::rebuild(folder, options, Arc::clone(&log), |step| match step {
+            RebuildStep::Applying { done, entries } => {
+                shown.set_message("applying the log");
+                shown.set_length(entries);
+                shown.set_position(done);
+            }
+            RebuildStep::Comparing => shown.set_message("comparing with the old views"),
         });
         log.close();
         report
     })
     .await?
     .context("rebuild the views; the old ones are in place")?;
-    spinner.finish_and_clear();
+    bar.finish_and_clear();
     let different: Vec<_> = report.different.iter().map(|(resource, ..)| resource.0).collect();
     if cli.json {
         let made =

@@ -316,7 +316,8 @@ fn compare(lines: &mut Vec<String>, title: &str, other: &str, comparisons: &[Com
             lines.push(format!("  {}: key {} {how}", one.subject, difference.key));
         }
         if one.repaired > 0 {
-            lines.push(format!("  {}: {} keys were sent again", one.subject, one.repaired));
+            let keys = if one.repaired == 1 { "key was" } else { "keys were" };
+            lines.push(format!("  {}: {} {keys} sent again", one.subject, one.repaired));
         }
     }
     lines.push(String::new());

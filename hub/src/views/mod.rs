@@ -52,7 +52,7 @@ pub use read::{
 };
 use read::{FeedCache, Reader};
 use ready::ReadySet;
-pub use rebuild::{RebuildReport, rebuild};
+pub use rebuild::{RebuildReport, RebuildStep, rebuild};
 pub use records::{
     Applied, CheckpointRecord, FeedHash, FeedState, Finding, HubDigests, LaneState, ResourceState,
 };
@@ -196,9 +196,18 @@ impl Views {
     /// # Errors
     /// When the store or the log fails.
     pub fn apply_all(&self) -> Result<()> {
+        self.apply_all_telling(|_| {})
+    }
+
+    /// [`Views::apply_all`] that tells again and again how many entries of all partitions are applied.
+    pub(crate) fn apply_all_telling(&self, mut tell: impl FnMut(u64)) -> Result<()> {
+        let mut before = 0;
         for applier in &self.inner.appliers {
             let mut applier = applier.lock();
-            while applier.next(&self.inner)? {}
+            while applier.next(&self.inner)? {
+                tell(before + applier.state.applied.offset.0);
+            }
+            before += applier.state.applied.offset.0;
         }
         Ok(())
     }

@@ -3,7 +3,10 @@
 use std::{path::Path, sync::Arc};
 
 use super::{Place, Result, ViewError, ViewOptions, Views, read::DigestSpec};
-use crate::{log::RocksLog, numbers::ResourceNo};
+use crate::{
+    log::{Log, RocksLog},
+    numbers::ResourceNo,
+};
 use hutong_schema::digest::Digest;
 
 /// What a rebuild found.
@@ -18,6 +21,20 @@ pub struct RebuildReport {
     pub different: Vec<(ResourceNo, Option<Digest>, Digest)>,
 }
 
+/// What a rebuild is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RebuildStep {
+    /// The log is applied.
+    Applying {
+        /// Entries applied.
+        done: u64,
+        /// Entries in all data partitions.
+        entries: u64,
+    },
+    /// The rows are compared with those of the old views.
+    Comparing,
+}
+
 /// Makes the views in `dir` anew from the log and puts them in place of the old ones, which are
 /// compared with them and removed. Blocks; nobody else may have the views open.
 ///
@@ -28,18 +45,19 @@ pub fn rebuild(
     dir: impl AsRef<Path>,
     options: ViewOptions,
     log: Arc<RocksLog>,
-    mut progress: impl FnMut(&str),
+    mut progress: impl FnMut(RebuildStep),
 ) -> Result<RebuildReport> {
     let dir = dir.as_ref();
     let fresh = sibling(dir, "new");
     let old = sibling(dir, "old");
     remove(&fresh)?;
     remove(&old)?;
-    progress("applying the log");
     let views = Views::open(&fresh, options.clone(), Arc::clone(&log))?;
-    views.apply_all()?;
+    let entries = views.inner.core.store.partitions().map(|partition| log.head(partition).0).sum();
+    progress(RebuildStep::Applying { done: 0, entries });
+    views.apply_all_telling(|done| progress(RebuildStep::Applying { done, entries }))?;
     views.flush()?;
-    progress("comparing");
+    progress(RebuildStep::Comparing);
     let before = match dir.join("CURRENT").exists() {
         true => Views::open(dir, options, log).and_then(|views| digests(&views)).ok(),
         false => None,
