@@ -159,10 +159,12 @@ impl Applier {
         Ok(())
     }
 
-    /// Spaces that are filled in bulk from nothing get a filter; those that are too full lose it.
+    /// Spaces that are filled from nothing, libraries or in bulk, get a filter; those that are too full lose it.
     fn prepare_filters(&mut self, ops: &Ops<'_>, bulk: bool) {
         self.filters.retain(|_, filter| !filter.is_full());
-        for space in ops.spaces().into_iter().filter(|_| bulk) {
+        // A library gets it with its first rows, however few: the first of millions come one batch
+        // at a time, as long as the applier waits for them.
+        for space in ops.spaces().into_iter().filter(|space| bulk || space.as_library().is_some()) {
             if self.filters.len() < FILTERS_MAX && self.state.holders(space).is_empty() {
                 self.filters.entry(space).or_insert_with(KeyFilter::new);
             }
