@@ -30,8 +30,8 @@ pub(super) type RunTable<'t> = Table<'t, u32, &'static [u8]>;
 pub(super) type ChunkTable<'t> = Table<'t, &'static [u8; CHUNK_KEY], &'static [u8]>;
 
 /// Runs of about one size that are merged into one.
-const FAN_IN: usize = 16;
-/// Largest run of the lowest size class, entries; each class is sixteen times the one before.
+const FAN_IN: usize = 8;
+/// Largest run of the lowest size class, entries; each class is eight times the one before.
 const CLASS_ENTRIES: u64 = 8_192;
 
 impl Run {
