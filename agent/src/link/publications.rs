@@ -60,10 +60,14 @@ pub(super) async fn serve(
         };
         let Some(publication) = publication else { break };
         let permit = tokio::select! {
-            permit = Arc::clone(&streams).acquire_owned() => permit,
-            () = scope.cancelled() => break,
+            permit = Arc::clone(&streams).acquire_owned() => permit.ok(),
+            () = scope.cancelled() => None,
         };
-        let Ok(permit) = permit else { break };
+        let Some(permit) = permit else {
+            // It left the queue and gets no turn: the next session must be able to queue it again.
+            publication.release();
+            break;
+        };
         let (node, session, scope) = (Arc::clone(&node), session.clone(), scope.clone());
         let (streams, tracker) = (Arc::clone(&streams), tasks.clone());
         tasks.spawn(async move {
