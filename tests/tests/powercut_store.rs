@@ -16,6 +16,8 @@ use hutong_tests::powercut::PowerCut;
 
 const FOLDER: &str = "HUTONG_POWERCUT_STORE";
 const CUTS: u64 = 6;
+/// Cuts at most: where a kill falls is chance, and some must take something away.
+const CUTS_MAX: u64 = 60;
 /// Durable records between two cuts.
 const RECORDS: u64 = 25;
 
@@ -63,9 +65,9 @@ fn the_agents_store_keeps_what_it_called_durable() {
     let folder = tempfile::tempdir().unwrap();
     let (data, journal) = (folder.path().join("data"), folder.path().join("journal"));
     // Slow, so that the kill mostly falls into a commit.
-    let cut = PowerCut::new(&data, &journal).unwrap().slow_disk(Duration::from_millis(3));
+    let cut = PowerCut::new(&data, &journal).unwrap().slow_disk(Duration::from_millis(12));
     let (mut discarded, mut promised) = (0, 0);
-    for round in 0..CUTS {
+    for round in 0..CUTS_MAX {
         let mut victim = Command::new(env::current_exe().unwrap())
             .args(["--exact", "victim", "--ignored", "--nocapture"])
             .envs(cut.environment())
@@ -89,6 +91,9 @@ fn the_agents_store_keeps_what_it_called_durable() {
             kept >= promised,
             "round {round}: {promised} records were durable, {kept} are left"
         );
+        if round + 1 >= CUTS && discarded > 0 {
+            return;
+        }
     }
-    assert!(discarded > 0, "no cut took anything away: nothing was tried");
+    panic!("no cut took anything away: nothing was tried");
 }
