@@ -52,7 +52,7 @@ fn the_changed_row_is_named_and_mended() -> Result<()> {
         ensure!(found["differences"] == named, "exactly the key is named: {found}");
 
         let repaired = exchange.hub.command(["reconcile", "--repair"])?;
-        ensure!(repaired.out.contains("keys were sent again"), "{}", repaired.out);
+        ensure!(repaired.out.contains("1 key was sent again"), "{}", repaired.out);
         until(SOON, "reconcile finds all equal", || {
             Ok(exchange.hub.command(["reconcile"])?.success.then_some(()))
         })?;
