@@ -8,7 +8,7 @@ use hutong_schema::{
 };
 
 use super::{
-    Reconciler,
+    Comparison, KeyDifference, Reconciler,
     compare::{Difference, differing_buckets, differing_keys},
     report::KEYS_MAX,
 };
@@ -24,7 +24,7 @@ const BUCKETS_MAX: usize = 1_024;
 
 /// Why the differing keys are not known.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum NotDrilled {
+enum NotDrilled {
     /// The other party does not answer.
     #[error(transparent)]
     NoAnswer(#[from] NoAnswer),
@@ -37,8 +37,29 @@ pub(super) enum NotDrilled {
 }
 
 impl Reconciler {
+    /// Adds the differing keys to a comparison; without them it still says that there are some.
+    pub(super) async fn name_keys(
+        &self,
+        node: NodeNo,
+        subject: &Subject,
+        place: Place,
+        spec: &DigestSpec,
+        here: &[BucketSummary],
+        comparison: &mut Comparison,
+    ) {
+        match self.drill(node, subject, place, spec, here).await {
+            Ok(keys) => {
+                let named = keys.iter().map(|(key, found)| KeyDifference::new(key, *found));
+                comparison.differences = named.collect();
+            }
+            Err(error) => {
+                tracing::warn!(%error, subject = comparison.subject, "differing keys are not known")
+            }
+        }
+    }
+
     /// The differing keys, at most [`KEYS_MAX`].
-    pub(super) async fn drill(
+    async fn drill(
         &self,
         node: NodeNo,
         subject: &Subject,

@@ -168,17 +168,7 @@ impl Reconciler {
         comparison.verdict = Verdict::Different;
         let place = Place::Resource(publication.entry.number);
         let spec = DigestSpec::default();
-        match self.drill(publication.node, subject, place, &spec, &found.buckets).await {
-            Ok(keys) => {
-                comparison.differences = keys
-                    .iter()
-                    .map(|(key, difference)| KeyDifference::new(key, *difference))
-                    .collect();
-            }
-            Err(error) => {
-                tracing::warn!(%error, subject = comparison.subject, "differing keys are not known")
-            }
-        }
+        self.name_keys(publication.node, subject, place, &spec, &found.buckets, comparison).await;
     }
 
     /// Has the sources send differing keys again, and compares once more.

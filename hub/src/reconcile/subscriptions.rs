@@ -13,8 +13,7 @@ use hutong_schema::{
 use tokio::time::Instant;
 
 use super::{
-    ASK_AGAIN, Comparison, KeyDifference, REPAIRED_WITHIN, Reconciler, STILL_WITHIN, Scope,
-    Verdict, until,
+    ASK_AGAIN, Comparison, REPAIRED_WITHIN, Reconciler, STILL_WITHIN, Scope, Verdict, until,
 };
 use crate::{
     numbers::NodeNo,
@@ -199,17 +198,8 @@ impl Reconciler {
         let Some(node) = subscription.node else { return comparison };
         let subject = Subject::Subscription(subscription.grant);
         let place = subscription.plan.place;
-        match self.drill(node, &subject, place, &subscription.spec, &hub.buckets).await {
-            Ok(keys) => {
-                comparison.differences = keys
-                    .iter()
-                    .map(|(key, difference)| KeyDifference::new(key, *difference))
-                    .collect();
-            }
-            Err(error) => {
-                tracing::warn!(%error, subject = comparison.subject, "differing keys are not known")
-            }
-        }
+        let spec = &subscription.spec;
+        self.name_keys(node, &subject, place, spec, &hub.buckets, &mut comparison).await;
         comparison
     }
 
