@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use hutong_schema::batch::{self, BatchKind, ChainHash, decompress_into};
 use hutong_schema::block::Block;
@@ -16,7 +17,7 @@ use crate::spool::{AckError, Store, StoreOptions, StreamId};
 
 /// Small bounds, so that tests meet them.
 pub(crate) const OPTIONS: StoreOptions =
-    StoreOptions { cache_bytes: 4 << 20, outbox_cap_bytes: 64 << 20 };
+    StoreOptions { cache_bytes: 4 << 20, outbox_cap_bytes: 64 << 20, image_rest: Duration::ZERO };
 
 /// The stream of the first publication, its entry, and the hub that it talks to.
 pub(crate) struct Bench {

@@ -22,7 +22,11 @@ const CUTS_MAX: u64 = 60;
 const RECORDS: u64 = 25;
 
 fn open(folder: &Path) -> Store {
-    let options = StoreOptions { cache_bytes: 1 << 20, outbox_cap_bytes: 1 << 20 };
+    let options = StoreOptions {
+        cache_bytes: 1 << 20,
+        outbox_cap_bytes: 1 << 20,
+        image_rest: Duration::ZERO,
+    };
     Store::open(folder, options).unwrap()
 }
 

@@ -80,11 +80,15 @@ pub struct Agent {
     tasks: TaskTracker,
 }
 
+/// Images that rest so long are put in order; a first load or a busy day is not held up by it.
+const IMAGE_REST: Duration = Duration::from_secs(60);
+
 /// Options of the store as configured.
 pub fn store_options(config: &Config) -> StoreOptions {
     StoreOptions {
         cache_bytes: config.store_cache_bytes,
         outbox_cap_bytes: config.outbox_cap_bytes,
+        image_rest: IMAGE_REST,
     }
 }
 

@@ -219,7 +219,6 @@ impl Pass<'_> {
         resend: Resend,
         waiting: Option<Waiting>,
     ) -> Result<ScanOutcome, Stop> {
-        self.out.flush(WriteBatch::new())?;
         let rejected = self.staged.rows();
         self.staged.publish()?;
         scan.record.scanned = Some(scan.scanned(mark, self.read, rejected));

@@ -3,6 +3,7 @@ mod edits;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 use hutong_schema::{
     batch::Codec,
@@ -16,7 +17,8 @@ use super::testing::{block, cursor, view_json};
 use super::*;
 use crate::spool::{Store, StoreOptions};
 
-const OPTIONS: StoreOptions = StoreOptions { cache_bytes: 1 << 20, outbox_cap_bytes: 1 << 20 };
+const OPTIONS: StoreOptions =
+    StoreOptions { cache_bytes: 1 << 20, outbox_cap_bytes: 1 << 20, image_rest: Duration::ZERO };
 
 fn key() -> SubscriptionKey {
     SubscriptionKey { node: "n1".parse().unwrap(), grant: GrantId(7) }

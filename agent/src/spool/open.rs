@@ -5,10 +5,12 @@ use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use hutong_schema::wire::codec;
 use parking_lot::{Mutex, RwLock};
 use redb::{Database, DatabaseError, ReadableTable, StorageError};
+use tokio::runtime::Builder;
 use tokio::sync::mpsc;
 
 use super::committer::{Committer, QUEUE};
@@ -25,6 +27,8 @@ pub struct StoreOptions {
     pub cache_bytes: usize,
     /// Sources wait when the outbox has this size, bytes.
     pub outbox_cap_bytes: u64,
+    /// How long an image rests before its runs are merged as far as they can be.
+    pub image_rest: Duration,
 }
 
 /// An opened store.
@@ -90,8 +94,8 @@ impl Store {
         let space = Arc::new(Space::new(options.outbox_cap_bytes, queued));
         let published = Arc::new(RwLock::new(loaded.streams));
         let (requests, receiver) = mpsc::channel(QUEUE);
-        let mut merges = Merges::default();
-        loaded.images.into_iter().for_each(|image| merges.changed(image));
+        let mut merges = Merges::new(options.image_rest);
+        loaded.images.into_iter().for_each(|image| merges.changed(image, false));
         let committer = Committer {
             database: database.clone(),
             requests: receiver,
@@ -102,7 +106,10 @@ impl Store {
         };
         let thread = std::thread::Builder::new()
             .name("spool".to_owned())
-            .spawn(move || committer.run())
+            .spawn(move || match Builder::new_current_thread().enable_time().build() {
+                Ok(clock) => committer.run(&clock),
+                Err(error) => tracing::error!(%error, "the store's thread cannot run"),
+            })
             .inspect_err(|error| tracing::error!(%error, "cannot start the store's thread"))
             .ok();
         Self(Arc::new(Inner {

@@ -73,19 +73,24 @@ fn run(
         if applier.lock().next(inner)? {
             continue;
         }
-        runtime.block_on(async {
+        let quiet = runtime.block_on(async {
             tokio::select! {
                 changed = head.changed() => {
                     // A closed log has nothing more; the tasks are about to be cancelled.
                     if changed.is_err() {
                         cancel.cancelled().await;
                     }
+                    false
                 }
-                () = cancel.cancelled() => {}
-                () = tokio::time::sleep(inner.core.options.flush_interval) => {}
+                () = cancel.cancelled() => false,
+                () = tokio::time::sleep(inner.core.options.flush_interval) => true,
             }
         });
-        applier.lock().flush_when_due(inner)?;
+        let mut applier = applier.lock();
+        match quiet {
+            true => applier.quiet(inner)?,
+            false => applier.flush_when_due(inner)?,
+        }
     }
     applier.lock().flush(inner, true)
 }

@@ -17,6 +17,12 @@ use crate::log::PartitionId;
 /// Where bulk files are written before they become part of the store.
 const BULK_DIR: &str = "bulk";
 
+/// Files of the first level that are merged with the rest: while a partition is being filled, and
+/// when changes come at their usual pace. Each merge rewrites the partition, so that one being
+/// filled would be rewritten again and again.
+const MERGE_FILLING: u32 = 64;
+const MERGE_USUAL: u32 = 8;
+
 pub(super) struct Store {
     pub(super) db: DB,
     names: Vec<String>,
@@ -100,6 +106,15 @@ impl Store {
         self.db.flush_cf_opt(self.family(partition)?, &options).map_err(ViewError::engine("flush"))
     }
 
+    /// Chooses when files are merged, by how fast changes come. A store is opened for filling.
+    pub(super) fn set_filling(&self, partition: PartitionId, filling: bool) -> Result<()> {
+        let files = if filling { MERGE_FILLING } else { MERGE_USUAL };
+        let setting = [("level0_file_num_compaction_trigger", &*files.to_string())];
+        self.db
+            .set_options_cf(self.family(partition)?, &setting)
+            .map_err(ViewError::engine("choose when files are merged"))
+    }
+
     pub(super) fn bulk_path(&self, partition: PartitionId) -> PathBuf {
         self.bulk.join(format!("{partition}.sst"))
     }
@@ -168,10 +183,40 @@ fn family_options(options: &ViewOptions, cache: &Cache) -> Options {
     family.set_max_write_buffer_number(3);
     family.set_target_file_size_base(64 << 20);
     family.set_max_bytes_for_level_base(512 << 20);
-    // Bulk files arrive in the first level one after another; compacting them only pays when the
-    // backlog is done, and reads of it are helped by filters until then.
-    family.set_level_zero_file_num_compaction_trigger(8);
-    family.set_level_zero_slowdown_writes_trigger(40);
-    family.set_level_zero_stop_writes_trigger(80);
+    family.set_level_zero_file_num_compaction_trigger(MERGE_FILLING as i32);
+    family.set_level_zero_slowdown_writes_trigger(MERGE_FILLING as i32 + 32);
+    family.set_level_zero_stop_writes_trigger(MERGE_FILLING as i32 + 64);
     family
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    #[test]
+    fn files_are_merged_when_the_filling_is_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), &ViewOptions::default(), 1).unwrap();
+        let partition = PartitionId::data(0);
+        let files = || {
+            let family = store.family(partition).unwrap();
+            let name = "rocksdb.num-files-at-level0";
+            store.db.property_int_value_cf(family, name).unwrap().unwrap()
+        };
+        for file in 0..u64::from(MERGE_USUAL) * 3 {
+            let mut batch = WriteBatch::default();
+            batch.put_cf(store.family(partition).unwrap(), b"the same key", file.to_be_bytes());
+            store.write(batch).unwrap();
+            store.flush(partition, true).unwrap();
+        }
+        assert_eq!(files(), u64::from(MERGE_USUAL) * 3);
+        store.set_filling(partition, false).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while files() >= u64::from(MERGE_USUAL) {
+            assert!(Instant::now() < deadline, "{} files are not merged", files());
+            std::thread::yield_now();
+        }
+    }
 }

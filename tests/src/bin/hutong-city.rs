@@ -12,6 +12,10 @@ use hutong_tests::city::write::{Check, verify};
 use hutong_tests::city::{City, Scale, Totals, bar, cache};
 use hutong_tests::proof::{self, Inventory, prove};
 
+/// The proof holds tens of millions of hashes.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Plans, generates, checks, runs and proves the reference city.
 #[derive(Parser)]
 #[command(version)]

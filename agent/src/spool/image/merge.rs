@@ -1,27 +1,33 @@
 //! Merging runs, a few megabytes with each group commit, so that no commit waits long.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
+use std::time::{Duration, Instant};
 
 use hutong_schema::digest::KeyHash;
 use redb::{Database, ReadableDatabase};
 
 use super::super::{ImageId, StoreError};
 use super::chunk::ChunkWriter;
-use super::runs::{ChunkTable, Run, RunList, RunTable, put, remove};
+use super::runs::{ChunkTable, FanIn, Run, RunList, RunTable, put, remove};
 use super::scan::Scan;
 
 /// Bytes of merged chunks written with one commit.
 const STEP_BYTES: usize = 2 * 1024 * 1024;
 
 /// Merges that wait and the one under way. Owned by the commit thread.
-#[derive(Default)]
 pub(in super::super) struct Merges {
-    waiting: VecDeque<ImageId>,
+    /// How long an image rests before its runs become as few as can be.
+    rest: Duration,
+    /// Images with new runs, and since when they rest.
+    resting: HashMap<ImageId, Instant>,
+    /// Images whose turn it is, and how far their runs are merged.
+    waiting: VecDeque<(ImageId, FanIn)>,
     current: Option<Merge>,
 }
 
 struct Merge {
     image: ImageId,
+    fan_in: FanIn,
     inputs: Vec<u32>,
     output: u32,
     /// Nothing older is left below: removals need not be kept.
@@ -31,21 +37,44 @@ struct Merge {
 }
 
 impl Merges {
-    /// Whether there is something to do.
-    pub(in super::super) fn pending(&self) -> bool {
-        self.current.is_some() || !self.waiting.is_empty()
+    pub(in super::super) fn new(rest: Duration) -> Self {
+        Self { rest, resting: HashMap::new(), waiting: VecDeque::new(), current: None }
+    }
+
+    /// When the next step is to be done, if there is one: a time that has come means now.
+    pub(in super::super) fn due(&self) -> Option<Instant> {
+        if self.current.is_some() || !self.waiting.is_empty() {
+            return Some(Instant::now());
+        }
+        self.resting.values().min().map(|since| *since + self.rest)
     }
 
     /// An image got a new run.
-    pub(in super::super) fn changed(&mut self, image: ImageId) {
-        if !self.waiting.contains(&image) {
-            self.waiting.push_back(image);
+    pub(in super::super) fn changed(&mut self, image: ImageId, crowded: bool) {
+        self.resting.insert(image, Instant::now());
+        if crowded {
+            self.wait(image, FanIn::Crowded);
         }
+    }
+
+    fn wait(&mut self, image: ImageId, fan_in: FanIn) {
+        if !self.waiting.contains(&(image, fan_in)) {
+            self.waiting.push_back((image, fan_in));
+        }
+    }
+
+    /// Images that have rested get their turn.
+    fn wake(&mut self) {
+        let rest = self.rest;
+        let rested = self.resting.extract_if(|_, since| since.elapsed() >= rest);
+        let rested: Vec<_> = rested.map(|(image, _)| image).collect();
+        rested.into_iter().for_each(|image| self.wait(image, FanIn::Rested));
     }
 
     /// An image was emptied: its runs are gone.
     pub(in super::super) fn cleared(&mut self, image: ImageId) {
-        self.waiting.retain(|waiting| *waiting != image);
+        self.resting.remove(&image);
+        self.waiting.retain(|(waiting, _)| *waiting != image);
         self.current = self.current.take().filter(|merge| merge.image != image);
     }
 
@@ -85,9 +114,10 @@ impl Merges {
         database: &Database,
         runs: &mut RunTable<'_>,
     ) -> Result<Option<Merge>, StoreError> {
-        while let Some(image) = self.waiting.pop_front() {
+        self.wake();
+        while let Some((image, fan_in)) = self.waiting.pop_front() {
             let mut list = RunList::read(runs, image)?;
-            let Some(start) = list.due() else { continue };
+            let Some(start) = list.due(fan_in) else { continue };
             let transaction = database
                 .begin_read()
                 .map_err(|error| StoreError::engine("began a merge", redb::Error::from(error)))?;
@@ -113,7 +143,7 @@ impl Merges {
             list.write(runs, image)?;
             let keeps_removals = start > 0;
             let writer = ChunkWriter::default();
-            return Ok(Some(Merge { image, inputs, output, keeps_removals, scan, writer }));
+            return Ok(Some(Merge { image, fan_in, inputs, output, keeps_removals, scan, writer }));
         }
         Ok(None)
     }
@@ -141,7 +171,7 @@ impl Merges {
             remove(chunks, merge.image, *number)?;
         }
         // The merged run may complete a group of its own size.
-        self.changed(merge.image);
+        self.wait(merge.image, merge.fan_in);
         Ok(())
     }
 }

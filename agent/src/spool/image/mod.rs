@@ -2,9 +2,9 @@
 //!
 //! An image is written in bulk, in the random order of arrival, and read only in the order of its
 //! key hashes: for the digest, and to be compared with a source as a whole. It is therefore kept as
-//! *runs*, each sorted by key hash and cut into chunks of about 32 KiB. Every change adds a run; when
-//! eight runs of about one size are there, they are merged into one. Later runs win. Nothing is
-//! looked up by key, and nothing is changed in place.
+//! *runs*, each sorted by key hash and cut into chunks of about 32 KiB. Every change adds a run; runs of
+//! about one size are merged into one, when there are very many of them or when the image has rested.
+//! Later runs win. Nothing is looked up by key, and nothing is changed in place.
 
 mod chunk;
 mod delta;

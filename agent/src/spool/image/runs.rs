@@ -29,17 +29,36 @@ pub(super) struct Run {
 pub(super) type RunTable<'t> = Table<'t, u32, &'static [u8]>;
 pub(super) type ChunkTable<'t> = Table<'t, &'static [u8; CHUNK_KEY], &'static [u8]>;
 
-/// Runs of about one size that are merged into one.
-const FAN_IN: usize = 8;
-/// Largest run of the lowest size class, entries; each class is eight times the one before.
+/// How many runs of about one size are merged into one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FanIn {
+    /// The image is being changed: what is merged now will soon be merged again, so as seldom as
+    /// reading still takes little memory.
+    Crowded,
+    /// The image rests.
+    Rested,
+}
+
+impl FanIn {
+    fn runs(self) -> usize {
+        match self {
+            Self::Crowded => 64,
+            Self::Rested => 8,
+        }
+    }
+}
+
+/// Largest run of the lowest size class, entries.
 const CLASS_ENTRIES: u64 = 8_192;
+/// Each class is so many times the one before.
+const CLASS_FACTOR: u64 = 8;
 
 impl Run {
     fn class(&self) -> u32 {
         let mut limit = CLASS_ENTRIES;
         let mut class = 0;
         while self.entries > limit {
-            limit = limit.saturating_mul(FAN_IN as u64);
+            limit = limit.saturating_mul(CLASS_FACTOR);
             class += 1;
         }
         class
@@ -69,23 +88,24 @@ impl RunList {
 
     /// Index of the first run to be merged with all later ones, if it is time: the newest runs that
     /// are no larger than some class, once there are enough of them.
-    pub(super) fn due(&self) -> Option<usize> {
+    pub(super) fn due(&self, fan_in: FanIn) -> Option<usize> {
         let newest = |class| {
             let larger = self.runs.iter().rposition(|run| run.class() > class);
             larger.map_or(0, |index| index + 1)
         };
         let largest = self.runs.iter().map(Run::class).max().unwrap_or(0);
-        (0..=largest).map(newest).filter(|start| self.runs.len() - start >= FAN_IN).min()
+        (0..=largest).map(newest).filter(|start| self.runs.len() - start >= fan_in.runs()).min()
     }
 }
 
-/// Adds the changes as a run; an image that is still empty keeps no removals.
+/// Adds the changes as a run; an image that is still empty keeps no removals. Whether the image has
+/// become crowded.
 pub(in super::super) fn write_delta(
     runs: &mut RunTable<'_>,
     chunks: &mut ChunkTable<'_>,
     image: ImageId,
     mut delta: ImageDelta,
-) -> Result<(), StoreError> {
+) -> Result<bool, StoreError> {
     let mut list = RunList::read(runs, image)?;
     let number = list.next;
     let mut writer = ChunkWriter::default();
@@ -106,7 +126,7 @@ pub(in super::super) fn write_delta(
         list.runs.push(Run { number, entries: writer.entries });
         list.write(runs, image)?;
     }
-    Ok(())
+    Ok(list.due(FanIn::Crowded).is_some())
 }
 
 /// Removes everything of an image but its count of run numbers.

@@ -1,5 +1,7 @@
 //! Reading an image in the order of its key hashes.
 
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, binary_heap::PeekMut};
 use std::ops::ControlFlow;
 
 use hutong_schema::digest::{KeyHash, Leaf};
@@ -51,8 +53,10 @@ pub(in super::super) fn size_at_most(
 pub(in super::super) struct Scan {
     /// Oldest first.
     runs: Vec<RunCursor>,
-    /// The run that gave the last entry: it moves on when the next one is asked for.
-    given: Option<usize>,
+    /// The runs by their current entry; of equal key hashes the newest run first.
+    order: BinaryHeap<Reverse<(KeyHash, Reverse<usize>)>>,
+    /// The entry that was given last: all runs move past it when the next one is asked for.
+    given: Option<KeyHash>,
 }
 
 struct RunCursor {
@@ -105,31 +109,31 @@ impl Scan {
             }
             runs.push(cursor);
         }
-        Ok(Self { runs, given: None })
+        let current = |(index, run): (usize, &RunCursor)| Some((run.hash?, Reverse(index)));
+        let order = runs.iter().enumerate().filter_map(current).map(Reverse).collect();
+        Ok(Self { runs, order, given: None })
     }
 
     /// The next entry; of equal key hashes only that of the newest run.
     pub(super) fn next(&mut self) -> Result<Option<Entry<'_>>, StoreError> {
-        if let Some(given) = self.given.take() {
-            let passed = self.runs[given].hash;
-            // Older runs may hold the same key: their entries are superseded.
-            for run in &mut self.runs {
-                if run.hash == passed {
-                    run.advance()?;
+        // Older runs may hold the same key: their entries are superseded.
+        while let Some(mut first) = self.order.peek_mut() {
+            let Reverse((hash, Reverse(index))) = *first;
+            if self.given != Some(hash) {
+                break;
+            }
+            let run = &mut self.runs[index];
+            run.advance()?;
+            match run.hash {
+                Some(hash) => *first = Reverse((hash, Reverse(index))),
+                None => {
+                    PeekMut::pop(first);
                 }
             }
         }
-        let mut lowest: Option<(KeyHash, usize)> = None;
-        for (index, run) in self.runs.iter().enumerate() {
-            if let Some(hash) = run.hash
-                && lowest.is_none_or(|(least, _)| hash <= least)
-            {
-                lowest = Some((hash, index));
-            }
-        }
-        let Some((_, index)) = lowest else { return Ok(None) };
-        self.given = Some(index);
-        self.runs[index].entry().map(Some)
+        let Some(Reverse((hash, Reverse(index)))) = self.order.peek() else { return Ok(None) };
+        self.given = Some(*hash);
+        self.runs[*index].entry().map(Some)
     }
 }
 

@@ -1,11 +1,12 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::time::Duration;
 
 use hutong_schema::digest::{DigestBuilder, key_hash};
 use proptest::prelude::*;
 
 use super::ImageDelta;
-use crate::spool::{ImageId, Store, WriteBatch};
+use crate::spool::{ImageId, Store, StoreOptions, WriteBatch};
 use crate::testing::{OPTIONS, copy_folder, runtime};
 
 type Model = BTreeMap<Vec<u8>, [u8; 32]>;
@@ -123,6 +124,29 @@ fn many_runs_become_few_and_large_images_span_chunks() {
     while store.view().unwrap().image_size_at_most(image).unwrap() > bound {
         assert!(std::time::Instant::now() < deadline, "runs are not merged");
         std::thread::yield_now();
+    }
+    assert_eq!(content(&store, image), model);
+}
+
+#[test]
+fn an_image_being_changed_is_merged_seldom_but_never_has_many_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    let never = StoreOptions { image_rest: Duration::from_secs(3_600), ..OPTIONS };
+    let store = Store::open(dir.path(), never).unwrap();
+    let image = runtime().block_on(store.open_image(b"busy")).unwrap();
+    let mut model = Model::new();
+    let entries = |store: &Store| store.view().unwrap().image_size_at_most(image).unwrap();
+    let change = |step: u16, model: &mut Model| {
+        let mut writes = WriteBatch::new();
+        writes.image(image, delta(&[(step % 7, Some(step as u8))], model));
+        store.commit_blocking(writes).unwrap();
+    };
+    (0..40).for_each(|step| change(step, &mut model));
+    assert_eq!(entries(&store), 40, "nothing is merged while it pays to wait");
+    // A merge ends with the commits that follow it.
+    for step in 40..2_000 {
+        change(step, &mut model);
+        assert!(entries(&store) <= 7 + 2 * 64, "runs pile up");
     }
     assert_eq!(content(&store, image), model);
 }

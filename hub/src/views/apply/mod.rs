@@ -63,6 +63,8 @@ pub(super) struct Applier {
     filters: HashMap<SpaceNo, KeyFilter>,
     unflushed_rows: usize,
     unflushed_since: Option<Instant>,
+    /// Whether files are merged seldom, because changes come fast.
+    filling: bool,
 }
 
 impl Applier {
@@ -73,6 +75,7 @@ impl Applier {
             filters: HashMap::new(),
             unflushed_rows: 0,
             unflushed_since: None,
+            filling: true,
         }
     }
 
@@ -192,6 +195,7 @@ impl Applier {
             // The file is durable at once, so everything that came before it must be; this also
             // waits for a flush that is under way.
             self.flush(inner, true)?;
+            self.set_filling(inner, true)?;
         }
         sink.commit(&inner.core.store, partition)?;
         if !bulk {
@@ -212,8 +216,25 @@ impl Applier {
         let options = &inner.core.options;
         let old =
             self.unflushed_since.is_some_and(|since| since.elapsed() >= options.flush_interval);
-        if old || self.unflushed_rows >= options.flush_rows {
+        let many = self.unflushed_rows >= options.flush_rows;
+        if old || many {
+            let filling = self.unflushed_rows >= options.flush_rows / 8;
             self.flush(inner, false)?;
+            self.set_filling(inner, filling)?;
+        }
+        Ok(())
+    }
+
+    /// Nothing came for a whole flush interval.
+    pub(super) fn quiet(&mut self, inner: &Inner) -> Result<()> {
+        self.flush_when_due(inner)?;
+        self.set_filling(inner, false)
+    }
+
+    fn set_filling(&mut self, inner: &Inner, filling: bool) -> Result<()> {
+        if self.filling != filling {
+            inner.core.store.set_filling(self.state.partition, filling)?;
+            self.filling = filling;
         }
         Ok(())
     }
