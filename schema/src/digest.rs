@@ -90,33 +90,81 @@ pub fn leaf_of<'v>(
     *blake3::hash(scratch).as_bytes()
 }
 
-/// Builds a digest from leaves in any order: 36 bytes of memory per row.
-#[derive(Clone, Debug)]
+/// Builds a digest from leaves in any order: about 32 bytes of memory per row, and half a kilobyte per
+/// bucket that has any.
+#[derive(Clone, Debug, Default)]
 pub struct DigestBuilder {
-    buckets: Vec<Vec<Leaf>>,
+    /// Leaves in the order of arrival within their bucket, in pieces that never move: a vector for
+    /// each bucket would be copied again and again as it grows.
+    pieces: Vec<Vec<Piece>>,
+    /// By bucket; empty until the first row.
+    buckets: Vec<Bucket>,
 }
 
-impl Default for DigestBuilder {
-    fn default() -> Self {
-        Self::new()
-    }
+/// Some leaves of one bucket.
+#[derive(Clone, Copy, Debug)]
+struct Piece {
+    leaves: [Leaf; PIECE_LEAVES],
+    before: u32,
 }
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Bucket {
+    rows: u32,
+    /// The piece that is being filled.
+    last: u32,
+}
+
+const PIECE_LEAVES: usize = 15;
+/// Pieces allocated together, about 31 KiB.
+const SLAB: usize = 64;
 
 impl DigestBuilder {
     /// No rows yet.
     pub fn new() -> Self {
-        Self { buckets: vec![Vec::new(); DIGEST_BUCKETS] }
+        Self::default()
     }
 
     /// Adds a row.
     pub fn push(&mut self, key: &KeyHash, leaf: Leaf) {
-        self.buckets[usize::from(bucket_of(key))].push(leaf);
+        if self.buckets.is_empty() {
+            self.buckets = vec![Bucket::default(); DIGEST_BUCKETS];
+        }
+        let Self { pieces, buckets } = self;
+        let bucket = &mut buckets[usize::from(bucket_of(key))];
+        let within = bucket.rows as usize % PIECE_LEAVES;
+        if within == 0 {
+            if pieces.last().is_none_or(|slab| slab.len() == SLAB) {
+                pieces.push(Vec::with_capacity(SLAB));
+            }
+            let slabs = pieces.len();
+            if let Some(slab) = pieces.last_mut() {
+                let leaves = [Leaf::default(); PIECE_LEAVES];
+                slab.push(Piece { leaves, before: bucket.last });
+                bucket.last = ((slabs - 1) * SLAB + slab.len() - 1) as u32;
+            }
+        }
+        let last = bucket.last as usize;
+        pieces[last / SLAB][last % SLAB].leaves[within] = leaf;
+        bucket.rows += 1;
     }
 
     /// The digest and its buckets.
     pub fn finish(self) -> (Digest, Vec<BucketSummary>) {
-        let summaries: Vec<_> =
-            self.buckets.into_iter().map(|mut leaves| summarise(&mut leaves)).collect();
+        let mut summaries = vec![BucketSummary::default(); DIGEST_BUCKETS];
+        let mut leaves = Vec::new();
+        for (bucket, summary) in self.buckets.iter().zip(&mut summaries) {
+            leaves.clear();
+            let (mut left, mut at) = (bucket.rows as usize, bucket.last as usize);
+            while left > 0 {
+                let piece = &self.pieces[at / SLAB][at % SLAB];
+                let filled = (left - 1) % PIECE_LEAVES + 1;
+                leaves.extend_from_slice(&piece.leaves[..filled]);
+                left -= filled;
+                at = piece.before as usize;
+            }
+            *summary = summarise(&mut leaves);
+        }
         (root(&summaries), summaries)
     }
 }

@@ -10,6 +10,7 @@ use crate::config::TextEncoding;
 /// Longest row taken, bytes. A longer one is mostly a quote that is never closed.
 pub const RECORD_BYTES_MAX: usize = 8 * 1024 * 1024;
 const PIECE: usize = 128 * 1024;
+const PIECE_LEAST: usize = 4 * 1024;
 
 /// A file, the piece of it in memory, and how much was consumed.
 pub(super) struct Input {
@@ -23,8 +24,12 @@ pub(super) struct Input {
 
 impl Input {
     pub(super) fn open(path: &Path) -> Result<Self, SourceError> {
-        let file = File::open(path).map_err(|source| SourceError::of_open(path, source))?;
-        Ok(Self { file, piece: vec![0; PIECE], start: 0, end: 0, offset: 0 })
+        let failed = |source| SourceError::of_open(path, source);
+        let file = File::open(path).map_err(failed)?;
+        // Most files are small, and fresh memory is not for nothing. One byte more, to see the end.
+        let length = file.metadata().map_err(failed)?.len();
+        let piece = usize::try_from(length + 1).unwrap_or(PIECE).clamp(PIECE_LEAST, PIECE);
+        Ok(Self { file, piece: vec![0; piece], start: 0, end: 0, offset: 0 })
     }
 
     /// Length of the byte order mark and the encoding it tells; no encoding for UTF-16.

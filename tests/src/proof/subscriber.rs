@@ -1,13 +1,14 @@
 //! What a subscriber's file says: the last line of each key wins.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, hash_map::Entry};
 use std::fmt;
 use std::fs::File;
 use std::hash::{BuildHasher, Hasher};
 use std::io::{BufRead, BufReader};
+use std::ops::Range;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use hutong_schema::digest::{KeyHash, Leaf, key_hash};
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
 
@@ -62,8 +63,10 @@ impl<'de> Visitor<'de> for OfForm<'_> {
 pub(super) fn read(grant: &GrantSchema, subject: SubjectNo, to: &mut impl Take) -> Result<()> {
     let path = &grant.record.path;
     let place = || format!("{}", path.display());
-    let mut file = BufReader::with_capacity(BUFFER, File::open(path).with_context(place)?);
-    let mut held: HashMap<KeyHash, (Box<[u8]>, Leaf), Prehashed> = HashMap::with_hasher(Prehashed);
+    let file = File::open(path).with_context(place)?;
+    let length = file.metadata().with_context(place)?.len() as usize;
+    let mut file = BufReader::with_capacity(BUFFER, file);
+    let mut held = Held::default();
     // Only granted items may occur: any other name in a row is an error of delivery.
     let items: Vec<_> = grant.items.iter().filter(|item| grant.delivers(item)).cloned().collect();
     let (form, mut filled) = (Form::new(&items), Row::default());
@@ -74,36 +77,66 @@ pub(super) fn read(grant: &GrantSchema, subject: SubjectNo, to: &mut impl Take) 
         if file.read_until(b'\n', &mut line).with_context(place)? == 0 {
             break;
         }
+        if number == 1 {
+            held.reserve(length / line.len());
+        }
         let mut json = serde_json::Deserializer::from_slice(&line);
-        let change = OfForm(&form)
-            .deserialize(&mut json)
-            .map_err(Into::into)
-            .and_then(|line| change(grant, &form, &line, &mut filled, &mut bytes));
+        let parsed = OfForm(&form).deserialize(&mut json);
+        let change = match &parsed {
+            Ok(line) => change(grant, &form, line, &mut filled, &mut bytes),
+            Err(error) => Err(anyhow!("{error}")),
+        };
         match change {
-            Ok((key, Some(leaf))) => {
-                held.insert(key_hash(&key), (key, leaf));
-            }
-            Ok((key, None)) => {
-                held.remove(&key_hash(&key));
-            }
+            Ok((key, Some(leaf))) => held.put(key, leaf),
+            Ok((key, None)) => held.remove(key),
             // Passed over: the key will be missing.
             Err(error) => to.unreadable(format!("{}, line {number}: {error:#}", path.display())),
         }
     }
-    for (hash, (key, leaf)) in held {
-        to.take(subject, &key, hash, leaf);
+    for (hash, (key, leaf)) in &held.rows {
+        to.take(subject, &held.keys[key.clone()], *hash, *leaf);
     }
     Ok(())
 }
 
+/// The rows held so far; their keys lie one behind another.
+#[derive(Default)]
+struct Held {
+    rows: HashMap<KeyHash, (Range<usize>, Leaf), Prehashed>,
+    keys: Vec<u8>,
+}
+
+impl Held {
+    fn reserve(&mut self, rows: usize) {
+        // A usual key has eighteen characters.
+        self.rows.reserve(rows);
+        self.keys.reserve(rows * 18);
+    }
+
+    fn put(&mut self, key: &[u8], leaf: Leaf) {
+        match self.rows.entry(key_hash(key)) {
+            Entry::Occupied(mut row) => row.get_mut().1 = leaf,
+            Entry::Vacant(row) => {
+                let start = self.keys.len();
+                self.keys.extend_from_slice(key);
+                row.insert((start..self.keys.len(), leaf));
+            }
+        }
+    }
+
+    fn remove(&mut self, key: &[u8]) {
+        self.rows.remove(&key_hash(key));
+    }
+}
+
 /// The key of a line, and the leaf that it has from there on.
-fn change(
+fn change<'k>(
     grant: &GrantSchema,
     form: &Form<'_>,
-    line: &Line<'_>,
-    filled: &mut Row,
+    line: &'k Line<'_>,
+    filled: &'k mut Row,
     bytes: &mut Vec<u8>,
-) -> Result<(Box<[u8]>, Option<Leaf>)> {
+) -> Result<(&'k [u8], Option<Leaf>)> {
     match (&*line.op, &line.row) {
         ("upsert", Some(row)) => {
             form.fill_from(row, filled)?;
@@ -111,9 +144,9 @@ fn change(
                 bail!("the key is {:?}, the row's fields say otherwise", line.key);
             }
             let leaf = grant.leaf(&filled.key, filled.fields.as_ref(), bytes);
-            Ok((filled.key.as_slice().into(), Some(leaf)))
+            Ok((&filled.key, Some(leaf)))
         }
-        ("delete", None) => Ok((line.key.as_bytes().into(), None)),
+        ("delete", None) => Ok((line.key.as_bytes(), None)),
         (op, _) => bail!("{op:?} with or without a row"),
     }
 }
