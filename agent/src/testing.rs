@@ -103,7 +103,7 @@ impl Bench {
 
     /// The digest of the accepted image.
     pub(crate) fn image(&self) -> Digest {
-        self.store.view().unwrap().digest(self.stream.into()).unwrap().0
+        self.store.view().unwrap().digest(self.stream.into()).unwrap()
     }
 
     /// Closes the store and opens what a copy of its folder holds, as after a crash.

@@ -151,9 +151,21 @@ impl DigestBuilder {
 
     /// The digest and its buckets.
     pub fn finish(self) -> (Digest, Vec<BucketSummary>) {
-        let mut summaries = vec![BucketSummary::default(); DIGEST_BUCKETS];
+        let mut buckets = Vec::with_capacity(DIGEST_BUCKETS);
+        self.each_bucket(|bucket| buckets.push(bucket));
+        (root(&buckets), buckets)
+    }
+
+    /// The digest alone.
+    pub fn finish_root(self) -> Digest {
+        let mut root = Root::default();
+        self.each_bucket(|bucket| root.push(&bucket));
+        root.finish()
+    }
+
+    fn each_bucket(&self, mut visit: impl FnMut(BucketSummary)) {
         let mut leaves = Vec::new();
-        for (bucket, summary) in self.buckets.iter().zip(&mut summaries) {
+        for bucket in &self.buckets {
             leaves.clear();
             let (mut left, mut at) = (bucket.rows as usize, bucket.last as usize);
             while left > 0 {
@@ -163,17 +175,20 @@ impl DigestBuilder {
                 left -= filled;
                 at = piece.before as usize;
             }
-            *summary = summarise(&mut leaves);
+            visit(summarise(&mut leaves));
         }
-        (root(&summaries), summaries)
+        (self.buckets.len()..DIGEST_BUCKETS).for_each(|_| visit(BucketSummary::default()));
     }
 }
 
 /// Builds a digest from leaves that arrive in the order of their key hash: memory of one bucket.
 #[derive(Clone, Debug, Default)]
 pub struct StreamDigest {
-    summaries: Vec<BucketSummary>,
+    closed: usize,
     current: Vec<Leaf>,
+    root: Root,
+    /// Buckets closed, for who wants them.
+    buckets: Option<Vec<BucketSummary>>,
 }
 
 /// A leaf came after a leaf of a later bucket.
@@ -187,8 +202,13 @@ pub struct OutOfOrder {
 }
 
 impl StreamDigest {
-    /// No rows yet.
+    /// No rows yet; keeps the buckets.
     pub fn new() -> Self {
+        Self { buckets: Some(Vec::with_capacity(DIGEST_BUCKETS)), ..Self::default() }
+    }
+
+    /// No rows yet; only the digest is wanted.
+    pub fn without_buckets() -> Self {
         Self::default()
     }
 
@@ -198,27 +218,30 @@ impl StreamDigest {
     /// When it is.
     pub fn push(&mut self, key: &KeyHash, leaf: Leaf) -> Result<(), OutOfOrder> {
         let bucket = usize::from(bucket_of(key));
-        if bucket < self.summaries.len() {
-            return Err(OutOfOrder { found: bucket as u16, reached: self.summaries.len() as u16 });
+        if bucket < self.closed {
+            return Err(OutOfOrder { found: bucket as u16, reached: self.closed as u16 });
         }
-        while self.summaries.len() < bucket {
-            self.close();
-        }
+        self.close_until(bucket);
         self.current.push(leaf);
         Ok(())
     }
 
-    /// The digest and its buckets.
+    /// The digest and its buckets, empty if they were not kept.
     pub fn finish(mut self) -> (Digest, Vec<BucketSummary>) {
-        while self.summaries.len() < DIGEST_BUCKETS {
-            self.close();
-        }
-        (root(&self.summaries), self.summaries)
+        self.close_until(DIGEST_BUCKETS);
+        (self.root.finish(), self.buckets.unwrap_or_default())
     }
 
-    fn close(&mut self) {
-        self.summaries.push(summarise(&mut self.current));
-        self.current.clear();
+    fn close_until(&mut self, bucket: usize) {
+        while self.closed < bucket {
+            let summary = summarise(&mut self.current);
+            self.current.clear();
+            self.root.push(&summary);
+            if let Some(buckets) = &mut self.buckets {
+                buckets.push(summary);
+            }
+            self.closed += 1;
+        }
     }
 }
 
@@ -235,15 +258,38 @@ fn summarise(leaves: &mut [Leaf]) -> BucketSummary {
 
 /// The digest of all buckets in order.
 pub fn root(buckets: &[BucketSummary]) -> Digest {
-    // Hashed in one piece: many small pieces take several times as long, and thousands of small
-    // resources have their roots counted.
-    let mut bytes = Vec::with_capacity(buckets.len() * 36);
-    for bucket in buckets {
-        bytes.extend_from_slice(&bucket.count.to_le_bytes());
-        bytes.extend_from_slice(&bucket.hash);
+    let mut root = Root::default();
+    buckets.iter().for_each(|bucket| root.push(bucket));
+    root.finish()
+}
+
+/// The root being hashed, bucket after bucket.
+#[derive(Clone, Debug, Default)]
+struct Root {
+    count: u64,
+    hasher: blake3::Hasher,
+    /// Hashed in pieces of [`ROOT_PIECE`]: in small ones it takes several times as long, and
+    /// thousands of small resources have their roots counted.
+    waiting: Vec<u8>,
+}
+
+const ROOT_PIECE: usize = 16 * 1024;
+
+impl Root {
+    fn push(&mut self, bucket: &BucketSummary) {
+        self.count += u64::from(bucket.count);
+        self.waiting.extend_from_slice(&bucket.count.to_le_bytes());
+        self.waiting.extend_from_slice(&bucket.hash);
+        if let Some(piece) = self.waiting.get(..ROOT_PIECE) {
+            self.hasher.update(piece);
+            self.waiting.drain(..ROOT_PIECE);
+        }
     }
-    let count = buckets.iter().map(|bucket| u64::from(bucket.count)).sum();
-    Digest { count, root: *blake3::hash(&bytes).as_bytes() }
+
+    fn finish(mut self) -> Digest {
+        self.hasher.update(&self.waiting);
+        Digest { count: self.count, root: *self.hasher.finalize().as_bytes() }
+    }
 }
 
 #[cfg(test)]
@@ -276,15 +322,19 @@ mod tests {
             let mut leaves = hashed(&rows);
             leaves.sort();
             let mut stream = StreamDigest::new();
+            let mut root = StreamDigest::without_buckets();
             for (key, leaf) in &leaves {
                 stream.push(key, *leaf).unwrap();
+                root.push(key, *leaf).unwrap();
             }
+            prop_assert_eq!(root.finish().0, stream.clone().finish().0);
             let mut shuffled = leaves.clone();
             shuffled.sort_by_key(|(key, _)| blake3::hash(&[&key[..], &seed.to_le_bytes()].concat()).as_bytes()[..8].to_vec());
             let mut builder = DigestBuilder::new();
             for (key, leaf) in &shuffled {
                 builder.push(key, *leaf);
             }
+            prop_assert_eq!(builder.clone().finish_root(), builder.clone().finish().0);
             prop_assert_eq!(stream.finish(), builder.finish());
         }
 

@@ -202,7 +202,7 @@ async fn perform(cli: Cli) -> anyhow::Result<ExitCode> {
 /// outside of its scans.
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
+        .worker_threads(1)
         .max_blocking_threads(16)
         .thread_stack_size(1024 * 1024)
         .thread_name("agent")

@@ -98,7 +98,7 @@ pub fn known(store: &Store, node: &NodeName) -> Result<Vec<SubscriptionView>, Si
 /// When the store fails.
 pub(super) async fn digest(store: &Store, image: ImageId) -> Result<Digest, SinkError> {
     let store = store.clone();
-    let read = move || store.view()?.digest(image).map(|(digest, _)| digest);
+    let read = move || store.view()?.digest(image);
     Ok(tokio::task::spawn_blocking(read).await.map_err(|_| SinkError::Interrupted)??)
 }
 
@@ -135,10 +135,10 @@ pub fn of_image(
     depth: &Depth,
 ) -> Result<DigestFound, StoreError> {
     match depth {
-        Depth::Root => Ok(DigestFound::Root { digest: view.digest(image)?.0, at }),
+        Depth::Root => Ok(DigestFound::Root { digest: view.digest(image)?, at }),
         Depth::Buckets => {
-            let (_, buckets) = view.digest(image)?;
-            let numbered = (0u16..).zip(buckets).filter(|(_, bucket)| bucket.count > 0);
+            let numbered =
+                (0u16..).zip(view.buckets(image)?).filter(|(_, bucket)| bucket.count > 0);
             Ok(DigestFound::Buckets { at, buckets: numbered.collect() })
         }
         Depth::Leaves { bucket, after } => {

@@ -249,7 +249,7 @@ impl Store {
         if !state.checkpoint_due() {
             return Ok(false);
         }
-        let (digest, _) = view.digest(stream.into())?;
+        let digest = view.digest(stream.into())?;
         drop(view);
         let payload = hutong_schema::wire::codec::encode(&digest)
             .map_err(|_| StoreError::Record("a digest"))?;

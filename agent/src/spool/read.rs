@@ -199,12 +199,27 @@ impl View {
         image::size_at_most(&self.0, image)
     }
 
-    /// The digest of an image and its 4,096 buckets.
+    /// The digest of an image.
     ///
     /// # Errors
     /// When the store fails.
-    pub fn digest(&self, image: ImageId) -> Result<(Digest, Vec<BucketSummary>), StoreError> {
-        let mut digest = StreamDigest::new();
+    pub fn digest(&self, image: ImageId) -> Result<Digest, StoreError> {
+        self.count(image, StreamDigest::without_buckets()).map(|(digest, _)| digest)
+    }
+
+    /// The 4,096 buckets of an image.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn buckets(&self, image: ImageId) -> Result<Vec<BucketSummary>, StoreError> {
+        self.count(image, StreamDigest::new()).map(|(_, buckets)| buckets)
+    }
+
+    fn count(
+        &self,
+        image: ImageId,
+        mut digest: StreamDigest,
+    ) -> Result<(Digest, Vec<BucketSummary>), StoreError> {
         let mut ordered = true;
         self.each_of_image(image, |entry| {
             ordered = digest.push(&entry.hash, entry.leaf).is_ok();

@@ -232,7 +232,7 @@ fn count_space<'j>(
         if !walk(groups, partition, space, &mut counts, stop)? {
             return Ok(None);
         }
-        found.extend(counts.into_iter().map(|(_, count)| count.finish().digest));
+        found.extend(counts.into_iter().map(|(_, count)| count.finish_root()));
     }
     let mut found = found.into_iter();
     let mut out = Vec::with_capacity(jobs.len());

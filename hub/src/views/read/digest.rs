@@ -48,7 +48,11 @@ impl<'s> Count<'s> {
         }
     }
 
-    pub(in super::super) fn finish(self) -> DigestFound {
+    pub(in super::super) fn finish_root(self) -> Digest {
+        self.builder.finish_root()
+    }
+
+    fn finish(self) -> DigestFound {
         let (digest, buckets) = self.builder.finish();
         DigestFound { digest, buckets }
     }
