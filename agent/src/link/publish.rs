@@ -145,8 +145,14 @@ impl Publishing<'_> {
         let stream = self.publication.stream;
         let mut sent = flow.after;
         loop {
-            let store = self.store.clone();
-            let batches = blocking(move || store.pending(stream, sent, READ_BYTES)).await?;
+            // Asked in memory first: most often there is nothing, and another thread is dear.
+            let appended = self.publication.state(self.store)?.last_seq();
+            let batches = if appended > sent {
+                let store = self.store.clone();
+                blocking(move || store.pending(stream, sent, READ_BYTES)).await?
+            } else {
+                Vec::new()
+            };
             for batch in &batches {
                 let bytes = batch.payload.len() as u64;
                 while !flow.fits(bytes) {
@@ -173,7 +179,10 @@ impl Publishing<'_> {
             if flow.is_empty() && self.publication.take_scan_when_drained() {
                 (self.want_scan)();
             }
-            if flow.is_empty() && !self.publication.is_scanning() {
+            if flow.is_empty()
+                && !self.publication.is_scanning()
+                && self.publication.state(self.store)?.checkpoint_due()
+            {
                 let store = self.store.clone();
                 if blocking(move || store.checkpoint_if_due(stream, schema_version)).await? {
                     continue;
