@@ -1,6 +1,6 @@
 //! Running the appliers.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -14,6 +14,10 @@ use super::{
     state::{self, PartitionState},
 };
 use crate::log::{Log, LogError, Offset, Position, RocksLog};
+
+/// How long the first of new entries waits for others: a write for each small batch would cost
+/// more than the batch.
+const GATHER: Duration = Duration::from_millis(5);
 
 /// Whether the log still has the entry that a partition was applied up to.
 pub(super) fn fits(log: &RocksLog, state: &PartitionState) -> bool {
@@ -77,8 +81,9 @@ fn run(
             tokio::select! {
                 changed = head.changed() => {
                     // A closed log has nothing more; the tasks are about to be cancelled.
-                    if changed.is_err() {
-                        cancel.cancelled().await;
+                    match changed {
+                        Ok(()) => tokio::time::sleep(GATHER).await,
+                        Err(_) => cancel.cancelled().await,
                     }
                     false
                 }
