@@ -36,18 +36,19 @@ enum NotDrilled {
     Views(#[from] ViewError),
 }
 
+/// What the hub holds of a subject, and who holds it too.
+pub(super) struct Held<'a> {
+    pub(super) node: NodeNo,
+    pub(super) subject: &'a Subject,
+    pub(super) place: Place,
+    pub(super) spec: &'a DigestSpec,
+    pub(super) buckets: &'a [BucketSummary],
+}
+
 impl Reconciler {
     /// Adds the differing keys to a comparison; without them it still says that there are some.
-    pub(super) async fn name_keys(
-        &self,
-        node: NodeNo,
-        subject: &Subject,
-        place: Place,
-        spec: &DigestSpec,
-        here: &[BucketSummary],
-        comparison: &mut Comparison,
-    ) {
-        match self.drill(node, subject, place, spec, here).await {
+    pub(super) async fn name_keys(&self, held: Held<'_>, comparison: &mut Comparison) {
+        match self.drill(held).await {
             Ok(keys) => {
                 let named = keys.iter().map(|(key, found)| KeyDifference::new(key, *found));
                 comparison.differences = named.collect();
@@ -59,14 +60,8 @@ impl Reconciler {
     }
 
     /// The differing keys, at most [`KEYS_MAX`].
-    async fn drill(
-        &self,
-        node: NodeNo,
-        subject: &Subject,
-        place: Place,
-        spec: &DigestSpec,
-        here: &[BucketSummary],
-    ) -> Result<Vec<(Vec<u8>, Difference)>, NotDrilled> {
+    async fn drill(&self, held: Held<'_>) -> Result<Vec<(Vec<u8>, Difference)>, NotDrilled> {
+        let Held { node, subject, place, spec, buckets: here } = held;
         let found = self.nodes.digest(node, subject.clone(), Depth::Buckets).await?;
         let DigestFound::Buckets { buckets, .. } = found else { return Err(NotDrilled::Misfit) };
         let mut differing = differing_buckets(here, &buckets);

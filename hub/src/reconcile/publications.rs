@@ -10,7 +10,7 @@ use tokio::{sync::Semaphore, task::JoinSet, time::Instant};
 
 use super::{
     ASK_AGAIN, Comparison, KeyDifference, REPAIRED_WITHIN, Reconciler, STILL_WITHIN, Scope,
-    Verdict, until,
+    Verdict, drill::Held, until,
 };
 use crate::{
     numbers::NodeNo,
@@ -166,9 +166,14 @@ impl Reconciler {
             return;
         }
         comparison.verdict = Verdict::Different;
-        let place = Place::Resource(publication.entry.number);
-        let spec = DigestSpec::default();
-        self.name_keys(publication.node, subject, place, &spec, &found.buckets, comparison).await;
+        let held = Held {
+            node: publication.node,
+            subject,
+            place: Place::Resource(publication.entry.number),
+            spec: &DigestSpec::default(),
+            buckets: &found.buckets,
+        };
+        self.name_keys(held, comparison).await;
     }
 
     /// Has the sources send differing keys again, and compares once more.

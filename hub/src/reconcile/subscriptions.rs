@@ -13,7 +13,8 @@ use hutong_schema::{
 use tokio::time::Instant;
 
 use super::{
-    ASK_AGAIN, Comparison, REPAIRED_WITHIN, Reconciler, STILL_WITHIN, Scope, Verdict, until,
+    ASK_AGAIN, Comparison, REPAIRED_WITHIN, Reconciler, STILL_WITHIN, Scope, Verdict, drill::Held,
+    until,
 };
 use crate::{
     numbers::NodeNo,
@@ -196,10 +197,14 @@ impl Reconciler {
         }
         comparison.verdict = Verdict::Different;
         let Some(node) = subscription.node else { return comparison };
-        let subject = Subject::Subscription(subscription.grant);
-        let place = subscription.plan.place;
-        let spec = &subscription.spec;
-        self.name_keys(node, &subject, place, spec, &hub.buckets, &mut comparison).await;
+        let held = Held {
+            node,
+            subject: &Subject::Subscription(subscription.grant),
+            place: subscription.plan.place,
+            spec: &subscription.spec,
+            buckets: &hub.buckets,
+        };
+        self.name_keys(held, &mut comparison).await;
         comparison
     }
 

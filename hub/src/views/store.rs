@@ -115,6 +115,14 @@ impl Store {
             .map_err(ViewError::engine("choose when files are merged"))
     }
 
+    /// Files that are not merged yet.
+    #[cfg(test)]
+    pub(super) fn unmerged_files(&self, partition: PartitionId) -> u64 {
+        let name = "rocksdb.num-files-at-level0";
+        let family = self.family(partition).expect("the partition is there");
+        self.db.property_int_value_cf(family, name).expect("the property").unwrap_or(0)
+    }
+
     pub(super) fn bulk_path(&self, partition: PartitionId) -> PathBuf {
         self.bulk.join(format!("{partition}.sst"))
     }
@@ -200,11 +208,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path(), &ViewOptions::default(), 1).unwrap();
         let partition = PartitionId::data(0);
-        let files = || {
-            let family = store.family(partition).unwrap();
-            let name = "rocksdb.num-files-at-level0";
-            store.db.property_int_value_cf(family, name).unwrap().unwrap()
-        };
+        let files = || store.unmerged_files(partition);
         for file in 0..u64::from(MERGE_USUAL) * 3 {
             let mut batch = WriteBatch::default();
             batch.put_cf(store.family(partition).unwrap(), b"the same key", file.to_be_bytes());

@@ -171,3 +171,32 @@ async fn started_views_follow_the_log_count_checkpoints_and_drain() {
     assert!(views.fatal().borrow().is_none());
     tokio::task::spawn_blocking(move || drop((views, world))).await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_filled_is_merged_when_nothing_comes_any_more() {
+    let options = ViewOptions { flush_interval: Duration::from_millis(200), ..small() };
+    let world = tokio::task::block_in_place(|| {
+        let mut world = World::new(options);
+        for step in 0..20 {
+            world.batch(POLICE, &[row("k1", &format!("value {step}"))]);
+            world.views().apply_all().unwrap();
+            world.views().flush().unwrap();
+        }
+        world
+    });
+    let views = world.views().clone();
+    let files = || views.inner.core.store.unmerged_files(PARTITION);
+    assert!(files() >= 20, "{} files: they were merged while they came", files());
+    let (tracker, cancel) = (TaskTracker::new(), CancellationToken::new());
+    views.start(&tracker, &cancel);
+    let merged = async {
+        while files() >= 8 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), merged).await.expect("files are merged");
+    cancel.cancel();
+    tracker.close();
+    tracker.wait().await;
+    tokio::task::spawn_blocking(move || drop((views, world))).await.unwrap();
+}
