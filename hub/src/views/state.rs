@@ -42,7 +42,8 @@ pub(super) struct PartitionState {
 /// What the next write must carry.
 #[derive(Default)]
 struct Changed {
-    entries: BTreeSet<ResourceNo>,
+    /// Every version, not the newest alone: feeds name the version by which a batch is read.
+    entries: BTreeMap<(ResourceNo, u32), Arc<ViewEntry>>,
     lanes: BTreeSet<(ResourceNo, u16)>,
     resources: BTreeSet<ResourceNo>,
     feeds: BTreeSet<FeedNo>,
@@ -135,7 +136,7 @@ impl PartitionState {
         if !members.contains(&entry.resource) {
             members.push(entry.resource);
         }
-        self.changed.entries.insert(entry.resource);
+        self.changed.entries.insert((entry.resource, entry.entry.version), Arc::clone(&entry));
         self.entries.insert(entry.resource, entry);
     }
 
@@ -220,12 +221,12 @@ impl PartitionState {
         let changed = std::mem::take(&mut self.changed);
         let mut puts: Puts =
             vec![(keys::applied(), Some(records::write("applied offset", &self.applied)?))];
-        for resource in changed.entries {
-            if let Some(known) = self.entries.get(&resource) {
-                let stored = StoredEntry { member: known.member, entry: known.entry.clone() };
-                let key = keys::entry(resource, known.entry.version);
-                puts.push((key, Some(records::write_json("entry", &stored)?)));
-            }
+        for ((resource, version), known) in changed.entries {
+            let stored = StoredEntry { member: known.member, entry: known.entry.clone() };
+            puts.push((
+                keys::entry(resource, version),
+                Some(records::write_json("entry", &stored)?),
+            ));
         }
         for (resource, shard) in changed.lanes {
             if let Some(lane) = self.lanes.get(&(resource, shard)) {

@@ -8,7 +8,7 @@ use super::{
     super::{HubDigests, Place, ViewOptions, Views, rebuild},
     model::{Change, digest},
     random::small,
-    world::{ALONE, HEALTH, PARTITION, PEOPLE, POLICE, World, header},
+    world::{ALONE, HEALTH, PARTITION, PEOPLE, POLICE, World, header, health_reading},
 };
 use crate::log::{BatchKind, EntryKind, Log, Offset};
 
@@ -170,6 +170,18 @@ async fn started_views_follow_the_log_count_checkpoints_and_drain() {
     tokio::time::timeout(patience, tracker.wait()).await.unwrap();
     assert!(views.fatal().borrow().is_none());
     tokio::task::spawn_blocking(move || drop((views, world))).await.unwrap();
+}
+
+#[test]
+fn a_feed_is_read_by_an_entry_that_was_replaced_before_it_was_written() {
+    let mut world = World::new(small());
+    world.publish(HEALTH, Some(health_reading(true)));
+    world.batch(HEALTH, &[row("k1", "a")]);
+    world.publish(HEALTH, Some(health_reading(true)));
+    world.views().apply_all().unwrap();
+    world.reopen();
+    let items = world.views().feed_after(PEOPLE, 0, usize::MAX).unwrap();
+    assert_eq!(items.len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
