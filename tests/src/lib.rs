@@ -1,5 +1,6 @@
 //! Whole-system tests, the reference city, and what both are run with.
 
+pub mod bench;
 pub mod city;
 pub mod harness;
 pub mod powercut;

@@ -19,6 +19,9 @@ use crate::log::{Log, LogError, Offset, Position, RocksLog};
 /// more than the batch.
 const GATHER: Duration = Duration::from_millis(5);
 
+/// How much the threads of the views yield: a third of the share of one that answers somebody.
+const NICE: i32 = 5;
+
 /// Whether the log still has the entry that a partition was applied up to.
 pub(super) fn fits(log: &RocksLog, state: &PartitionState) -> bool {
     let (partition, applied) = (state.partition, &state.applied);
@@ -41,25 +44,50 @@ pub(super) fn start(inner: &Arc<Inner>, tracker: &TaskTracker, cancel: &Cancella
     let requests = inner.digests.open();
     let counter = Arc::clone(inner);
     let stop = cancel.clone();
-    tracker.spawn_blocking(move || {
+    background("hutong-digests", inner, tracker, move || {
         counter.digests.run(&counter.core, requests, &|| stop.is_cancelled());
     });
     let running = Arc::new(());
     for index in 0..inner.appliers.len() {
-        let (inner, cancel, running) = (Arc::clone(inner), cancel.clone(), Arc::clone(&running));
+        let (own, cancel, running) = (Arc::clone(inner), cancel.clone(), Arc::clone(&running));
         let runtime = tokio::runtime::Handle::current();
-        tracker.spawn_blocking(move || {
-            if let Err(error) = run(&inner, index, &cancel, &runtime) {
-                let reason: Arc<str> = format!("{}: {error}", error.code()).into();
-                tracing::error!(code = error.code(), error = ?error, "applying the log failed");
-                inner.fatal.send_replace(Some(reason));
+        background("hutong-views", inner, tracker, move || {
+            if let Err(error) = run(&own, index, &cancel, &runtime) {
+                fail(&own, &error);
             }
             // The last applier to end lets the digests end.
             if Arc::into_inner(running).is_some() {
-                inner.digests.close();
+                own.digests.close();
             }
         });
     }
+}
+
+/// Runs work in a thread of its own, which gets out of the way of acknowledgements and answers.
+fn background(
+    name: &str,
+    inner: &Arc<Inner>,
+    tracker: &TaskTracker,
+    work: impl FnOnce() + Send + 'static,
+) {
+    let token = tracker.token();
+    let spawned = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+        // Refused, it competes with everything else: slower acknowledgements, nothing worse.
+        if let Err(error) = rustix::process::nice(NICE) {
+            tracing::debug!(%error, "the priority of a thread cannot be lowered");
+        }
+        work();
+        drop(token);
+    });
+    if let Err(source) = spawned {
+        fail(inner, &ViewError::io("start the thread", std::path::Path::new(name))(source));
+    }
+}
+
+fn fail(inner: &Inner, error: &ViewError) {
+    let reason: Arc<str> = format!("{}: {error}", error.code()).into();
+    tracing::error!(code = error.code(), error = ?error, "applying the log failed");
+    inner.fatal.send_replace(Some(reason));
 }
 
 fn run(

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use hutong_tests::city::bench::bench;
+use hutong_tests::bench::{self, bench};
 use hutong_tests::city::demo::{self, demo};
 use hutong_tests::city::write::{Check, verify};
 use hutong_tests::city::{City, Scale, Totals, bar, cache};
@@ -47,8 +47,15 @@ enum Command {
         #[arg(long)]
         dir: Option<PathBuf>,
     },
-    /// Measure one publisher: rows per second until durable and until searchable, restart, memory.
-    Bench,
+    /// Measure what the exchange reaches on this machine, each figure beside its limit.
+    Bench {
+        /// Only these parts.
+        #[arg(long, value_enum)]
+        only: Vec<bench::Part>,
+        /// File for the results, in Markdown.
+        #[arg(long)]
+        out: Option<PathBuf>,
+    },
     /// Compare source files, the hub's views and subscribers' files; name the keys that differ.
     Verify {
         /// The inventory that a run has written.
@@ -85,7 +92,9 @@ fn run(arguments: Arguments) -> Result<bool> {
         Command::Demo { exit, dir } => {
             return demo(&demo::Options { scale, cities: root()?, dir, exit });
         }
-        Command::Bench => bench(&root()?, scale)?,
+        Command::Bench { only, out } => {
+            bench(&bench::Options { scale, cities: root()?, parts: only, out })?;
+        }
         Command::Verify { inventory } => {
             let verdict = prove(&Inventory::load(&inventory)?)?;
             proof::print(&verdict, &mut stdout().lock())?;

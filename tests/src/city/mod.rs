@@ -10,7 +10,6 @@
 
 pub mod agent_config;
 pub mod bar;
-pub mod bench;
 pub mod cache;
 pub mod churn;
 mod codes;

@@ -73,7 +73,7 @@ pub(crate) const AGENT: Layers = Layers {
 const ENGINES: &[(&str, &[&str])] = &[
     ("bincode", &["schema/src/wire/codec.rs"]),
     ("rocksdb", &["hub/src/log", "hub/src/views"]),
-    ("quinn", &["hub/src/gate", "agent/src/link", "certs/src"]),
+    ("quinn", &["hub/src/gate", "agent/src/link", "certs/src", "tests/src/bench"]),
 ];
 
 /// Where time and randomness are arguments and nothing is read or written.

@@ -1,0 +1,72 @@
+//! The table of all figures, on the screen and in a file.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{self, Write};
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use super::figure::{Figure, number};
+use crate::city::Scale;
+use crate::harness::host;
+
+/// Prints one line per figure that has something to reach.
+pub(super) fn print(figures: &[Figure], out: &mut impl Write) -> io::Result<()> {
+    writeln!(out, "\n{:52} {:>12} {:>12} {:>12}  ", "", "measured", "now", "goal")?;
+    for figure in figures {
+        let Some(wanted) = figure.wanted else { continue };
+        writeln!(
+            out,
+            "{:52} {:>12} {:>12} {:>12}  {} {}",
+            figure.what,
+            number(figure.value),
+            number(wanted.now),
+            number(wanted.goal),
+            figure.unit,
+            figure.verdict()
+        )?;
+    }
+    Ok(())
+}
+
+/// Writes everything as Markdown.
+pub(super) fn write(figures: &[Figure], scale: Scale, path: &Path) -> Result<()> {
+    let folder = path.parent().unwrap_or(path);
+    let text = render(figures, scale, &host::describe(folder))?;
+    fs::write(path, text).with_context(|| format!("write {}", path.display()))
+}
+
+fn render(figures: &[Figure], scale: Scale, machine: &str) -> Result<String> {
+    let mut text = String::from("# Benchmarks\n\nWritten by `make bench`.\n\n");
+    writeln!(text, "Machine: {machine}. City: {scale:?}.\n")?;
+    text.push_str("| what | measured | now | goal | | limits in the same run |\n");
+    text.push_str("| --- | --- | --- | --- | --- | --- |\n");
+    for figure in figures {
+        let bound = |bound: Option<f64>| bound.map(number).unwrap_or_default();
+        let limits: Vec<_> = figure
+            .limits
+            .iter()
+            .map(|limit| {
+                let share = 100.0 * figure.value / limit.value;
+                format!("{share:.0} % of {} ({})", limit.name, number(limit.value))
+            })
+            .collect();
+        writeln!(
+            text,
+            "| {} | {} {} | {} | {} | {} | {} |",
+            figure.what,
+            number(figure.value),
+            figure.unit,
+            bound(figure.wanted.map(|wanted| wanted.now)),
+            bound(figure.wanted.map(|wanted| wanted.goal)),
+            figure.verdict(),
+            limits.join("; ")
+        )?;
+    }
+    for figure in figures.iter().filter(|figure| !figure.seen.is_empty()) {
+        writeln!(text, "\n**{}**\n", figure.what)?;
+        figure.seen.iter().try_for_each(|line| writeln!(text, "- {line}"))?;
+    }
+    Ok(text)
+}
