@@ -98,9 +98,13 @@ impl<'a> Values<'a> {
         u32::from_le_bytes(raw) as usize
     }
 
-    fn get(&self, index: usize) -> &'a [u8] {
+    fn place(&self, index: usize) -> std::ops::Range<usize> {
         let start = if index == 0 { 0 } else { self.end(index - 1) };
-        &self.area[start..self.end(index)]
+        start..self.end(index)
+    }
+
+    fn get(&self, index: usize) -> &'a [u8] {
+        &self.area[self.place(index)]
     }
 }
 
@@ -196,13 +200,24 @@ impl<'a> Block<'a> {
 
     /// The value of a column in change `index`; `None` when absent.
     pub fn value(&self, column: usize, index: usize) -> Option<&'a [u8]> {
+        let place = self.place(column, index)?;
+        Some(&self.columns[column].values.area[place])
+    }
+
+    /// All values of a column, one behind the other.
+    pub fn area(&self, column: usize) -> &'a [u8] {
+        self.columns[column].values.area
+    }
+
+    /// Where in [`Block::area`] the value of change `index` lies; `None` when it is absent.
+    pub fn place(&self, column: usize, index: usize) -> Option<std::ops::Range<usize>> {
         let column = &self.columns[column];
         let present = match column.presence {
             Presence::All => true,
             Presence::None => false,
             Presence::Bitmap(bits) => bit(bits, index),
         };
-        present.then(|| column.values.get(index))
+        present.then(|| column.values.place(index))
     }
 }
 

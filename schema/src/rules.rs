@@ -30,10 +30,12 @@ use crate::ids::{
 use crate::limits::{FIELD_BYTES_MAX, KEY_BYTES_MAX};
 use crate::row::{FieldId, key_parts};
 
+mod column;
 mod number;
 mod reason;
 mod time;
 
+pub use column::ColumnCheck;
 pub use reason::RejectReason;
 
 /// The canonical bytes of a source's text; `None` if there is no value (an empty text, or one of

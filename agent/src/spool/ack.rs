@@ -6,13 +6,12 @@ use std::collections::HashMap;
 use hutong_schema::batch::{BatchKind, decompress_into};
 use hutong_schema::block::Block;
 use hutong_schema::catalogue::{CatalogueEntry, DataType};
-use hutong_schema::digest::leaf_of;
 use hutong_schema::row::{FieldId, key_parts};
 use hutong_schema::rules::RejectReason;
 use hutong_schema::wire::v1::publish::{Ack, RejectedRow};
 
-use super::committer;
-use super::outbox::OutboxBatch;
+use super::batch::{Operation, Taken};
+use super::outbox::{Head, OutboxBatch};
 use super::stream::Acknowledged;
 use super::{Conflict, ImageDelta, Store, StoreError, StreamId, WriteBatch};
 use crate::quarantine::{Quarantine, QuarantineError, Rejection};
@@ -44,8 +43,8 @@ pub enum AckError {
     Store(#[from] StoreError),
 }
 
-/// Batches handled with one commit: bounds the memory of a long acknowledgement.
-const SLICE_BYTES: usize = 2 * 1024 * 1024;
+/// Batches handled with one commit: bounds how long others wait for it.
+const SLICE_BYTES: usize = 16 * 1024 * 1024;
 
 impl Store {
     /// Takes an acknowledgement; durable when it returns. Taking one again changes nothing. Blocks:
@@ -76,11 +75,8 @@ impl Store {
         let mut outcome = AckOutcome::default();
         loop {
             let state = self.stream(stream)?.state;
-            let mut slice = Vec::new();
-            if ack.stored_through > state.stored_through {
-                slice = self.pending(stream, state.stored_through, SLICE_BYTES)?;
-                slice.retain(|batch| batch.header.seq <= ack.stored_through);
-            }
+            let due = state.stored_through..ack.stored_through;
+            let slice = self.heads(stream, due, SLICE_BYTES)?;
             let (stored_through, chain) =
                 slice.last().map_or((state.stored_through, state.stored_chain), |batch| {
                     (batch.header.seq, batch.chain)
@@ -91,9 +87,14 @@ impl Store {
                 return Ok(outcome);
             }
             let mut accepted = Accepted::default();
-            for batch in &slice {
-                let refused = rejected.get(&batch.header.seq).map_or(&[][..], Vec::as_slice);
-                accepted.take(batch, refused, entry, quarantine)?;
+            for head in &slice {
+                match rejected.get(&head.header.seq) {
+                    None => accepted.whole(head),
+                    Some(refused) => {
+                        let batch = self.batch(stream, head)?;
+                        accepted.without(head, &batch, refused, entry, quarantine)?;
+                    }
+                }
             }
             let step = Acknowledged {
                 epoch: state.epoch,
@@ -107,9 +108,8 @@ impl Store {
             outcome.batches += slice.len() as u64;
             outcome.accepted += accepted.rows;
             outcome.rejected += accepted.rejected;
-            drop(slice);
             let mut writes = WriteBatch::new();
-            writes.push(committer::acknowledge(stream, step, accepted.image));
+            writes.push(Operation::Acknowledge { stream, ack: step, taken: accepted.taken });
             self.commit_blocking(writes)?;
         }
     }
@@ -118,47 +118,42 @@ impl Store {
 /// What the batches of a slice add up to.
 #[derive(Default)]
 struct Accepted {
-    image: ImageDelta,
+    taken: Vec<Taken>,
     rows: u64,
     rejected: u64,
-    raw: Vec<u8>,
-    scratch: Vec<u8>,
 }
 
 impl Accepted {
-    fn take(
+    fn whole(&mut self, head: &Head) {
+        self.rows += u64::from(head.header.rows);
+        self.taken.extend(head.run.map(Taken::Prepared));
+    }
+
+    /// A batch of which rows were rejected.
+    fn without(
         &mut self,
+        head: &Head,
         batch: &OutboxBatch,
         refused: &[&RejectedRow],
         entry: &CatalogueEntry,
         quarantine: &Quarantine,
     ) -> Result<(), AckError> {
-        if batch.header.kind != BatchKind::Rows {
+        let header = &batch.header;
+        if header.kind != BatchKind::Rows {
             return Ok(());
         }
-        let header = &batch.header;
-        decompress_into(&batch.payload, header.codec, header.raw_len as usize, &mut self.raw)
+        let mut raw = Vec::new();
+        decompress_into(&batch.payload, header.codec, header.raw_len as usize, &mut raw)
             .map_err(StoreError::from)?;
-        let block = Block::parse(&self.raw)
+        let block = Block::parse(&raw)
             .map_err(|_| StoreError::Record("the column block of a batch of the outbox"))?;
         let mut skip: Vec<usize> = refused.iter().map(|row| row.index as usize).collect();
+        skip.retain(|index| *index < block.rows());
         skip.sort_unstable();
         skip.dedup();
-        for index in 0..block.rows() {
-            if skip.binary_search(&index).is_ok() {
-                continue;
-            }
-            let key = block.key(index);
-            if block.is_delete(index) {
-                self.image.delete(key);
-            } else {
-                let fields = (0..block.columns()).filter_map(|column| {
-                    block.value(column, index).map(|value| (block.field(column), value))
-                });
-                self.image.upsert(key, leaf_of(key, fields, &mut self.scratch));
-            }
-            self.rows += 1;
-        }
+        let delta = ImageDelta::of_block(&block, &skip);
+        self.taken.push(Taken::Changes { prepared: head.run, delta });
+        self.rows += (block.rows() - skip.len()) as u64;
         self.rejected += skip.len() as u64;
         let mut rows = Vec::with_capacity(refused.len());
         for row in refused.iter().filter(|row| (row.index as usize) < block.rows()) {

@@ -1,6 +1,7 @@
 //! A set of writes that become durable together or not at all.
 
 use hutong_schema::batch::{self, BatchKind, Codec};
+use hutong_schema::block::Block;
 
 use super::image::ImageDelta;
 use super::keys::Area;
@@ -23,7 +24,7 @@ pub struct Receipt {
 #[derive(Debug)]
 pub(super) enum Operation {
     Append { stream: StreamId, batch: NewBatch, expect: Option<u64> },
-    Acknowledge { stream: StreamId, ack: Acknowledged, image: ImageDelta },
+    Acknowledge { stream: StreamId, ack: Acknowledged, taken: Vec<Taken> },
     BeginEpoch { stream: StreamId, epoch: u32, has_rows: bool },
     DropPending { stream: StreamId, replace: Replace },
     OnlyIn { stream: StreamId, generation: u64 },
@@ -37,12 +38,32 @@ pub(super) enum Operation {
     NewImage { name: Vec<u8> },
 }
 
+/// What an accepted batch makes of the image.
+#[derive(Debug)]
+pub(super) enum Taken {
+    /// The run that was prepared when it was appended.
+    Prepared(u32),
+    /// Not what was prepared, because rows of it were rejected.
+    Changes { prepared: Option<u32>, delta: ImageDelta },
+}
+
+impl Taken {
+    pub(super) fn bytes(&self) -> u64 {
+        match self {
+            Self::Prepared(_) => 0,
+            Self::Changes { delta, .. } => delta.bytes(),
+        }
+    }
+}
+
 /// A batch as the source side makes it: compressed and hashed, not yet numbered.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct NewBatch {
     pub(super) facts: Unnumbered,
     pub(super) payload: Vec<u8>,
     pub(super) origins: Vec<u8>,
+    /// What it makes of the image when all of it is accepted.
+    pub(super) image: ImageDelta,
 }
 
 impl NewBatch {
@@ -57,7 +78,9 @@ impl NewBatch {
         rows: usize,
         origins: Vec<u8>,
     ) -> Result<Self, StoreError> {
-        Self::new(BatchKind::Rows, schema_version, block, rows, origins)
+        let parsed = Block::parse(block).map_err(|_| StoreError::Record("a new column block"))?;
+        let image = ImageDelta::of_block(&parsed, &[]);
+        Ok(Self { image, ..Self::new(BatchKind::Rows, schema_version, block, rows, origins)? })
     }
 
     /// A begin or end marker of a replacement.
@@ -89,7 +112,7 @@ impl NewBatch {
             payload_hash: *blake3::hash(&payload).as_bytes(),
             stored_len: (payload.len() + origins.len()) as u64,
         };
-        Ok(Self { facts, payload, origins })
+        Ok(Self { facts, payload, origins, image: ImageDelta::new() })
     }
 
     /// Bytes it takes in the outbox.

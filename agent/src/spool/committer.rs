@@ -11,11 +11,11 @@ use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout_at;
 
-use super::batch::{Operation, Receipt, WriteBatch};
+use super::batch::{Operation, Receipt, Taken, WriteBatch};
 use super::image::{self, Merges};
 use super::keys::Area;
 use super::space::Space;
-use super::stream::{Acknowledged, StreamRecord};
+use super::stream::StreamRecord;
 use super::tables::{Tables, written};
 use super::{Conflict, ImageId, StoreError, StreamId};
 
@@ -196,16 +196,19 @@ impl Committer {
                 let settled_before = record.state.settled_through;
                 transition(record, &operation).map_err(conflict)?;
                 match operation {
-                    Operation::Append { batch, .. } => {
+                    Operation::Append { mut batch, .. } => {
                         receipt.appended.push(record.state.last_seq());
-                        tables.append(stream, record, &batch)?;
+                        let (image, delta) = (stream.into(), std::mem::take(&mut batch.image));
+                        let run =
+                            image::prepare(&mut tables.runs, &mut tables.chunks, image, delta)?;
+                        tables.append(stream, record, &batch, run)?;
                     }
-                    Operation::Acknowledge { image, .. } => {
+                    Operation::Acknowledge { taken, .. } => {
                         let settled = settled_before + 1..=record.state.settled_through;
                         let (batches, bytes) = tables.remove_batches(stream, settled)?;
                         record.state.queued_batches -= batches.min(record.state.queued_batches);
                         record.state.queued_bytes -= bytes.min(record.state.queued_bytes);
-                        self.change_image(tables, stream.into(), image)?;
+                        self.take(tables, stream.into(), taken)?;
                     }
                     Operation::BeginEpoch { .. } => {
                         tables.remove_batches(stream, 0..=u64::MAX)?;
@@ -216,6 +219,9 @@ impl Committer {
                     Operation::DropPending { .. } => {
                         let pending = record.state.next_seq..=u64::MAX;
                         let (batches, bytes) = tables.remove_batches(stream, pending)?;
+                        // Those of accepted batches are part of the image: what is left is theirs.
+                        let image = stream.into();
+                        image::discard_all(&mut tables.runs, &mut tables.chunks, image)?;
                         record.state.queued_batches -= batches.min(record.state.queued_batches);
                         record.state.queued_bytes -= bytes.min(record.state.queued_bytes);
                         let source = Area::Sources.key(&stream.0.to_be_bytes());
@@ -275,6 +281,36 @@ impl Committer {
             }
         }
         Ok(receipt)
+    }
+
+    /// The image follows what was accepted, batch by batch.
+    fn take(
+        &mut self,
+        tables: &mut Tables<'_>,
+        image: ImageId,
+        taken: Vec<Taken>,
+    ) -> Result<(), StoreError> {
+        for taken in taken
+            .chunk_by(|one, next| matches!((one, next), (Taken::Prepared(_), Taken::Prepared(_))))
+        {
+            let prepared = |taken: &Taken| match taken {
+                Taken::Prepared(run) => Some(*run),
+                Taken::Changes { .. } => None,
+            };
+            let runs: Vec<u32> = taken.iter().filter_map(prepared).collect();
+            if !runs.is_empty() {
+                let crowded = image::accept(&mut tables.runs, image, &runs)?;
+                self.merges.changed(image, crowded);
+            }
+            for taken in taken {
+                let Taken::Changes { prepared, delta } = taken else { continue };
+                if let Some(run) = prepared {
+                    image::discard(&mut tables.runs, &mut tables.chunks, image, *run)?;
+                }
+                self.change_image(tables, image, delta.clone())?;
+            }
+        }
+        Ok(())
     }
 
     fn change_image(
@@ -376,9 +412,9 @@ impl WriteBatch {
 
     fn bytes(&self) -> u64 {
         let size = |operation: &Operation| match operation {
-            Operation::Append { batch, .. } => batch.stored_len(),
-            Operation::Acknowledge { image, .. } => image.len() as u64 * 100,
-            Operation::Image { delta, .. } => delta.len() as u64 * 100,
+            Operation::Append { batch, .. } => batch.stored_len() + batch.image.bytes(),
+            Operation::Acknowledge { taken, .. } => taken.iter().map(Taken::bytes).sum(),
+            Operation::Image { delta, .. } => delta.bytes(),
             Operation::Put { value, .. } => value.len() as u64,
             Operation::BeginEpoch { .. }
             | Operation::DropPending { .. }
@@ -392,13 +428,4 @@ impl WriteBatch {
         };
         self.operations.iter().map(size).sum()
     }
-}
-
-/// The acknowledgement operation; its image changes are prepared by the caller.
-pub(super) fn acknowledge(
-    stream: StreamId,
-    ack: Acknowledged,
-    image: image::ImageDelta,
-) -> Operation {
-    Operation::Acknowledge { stream, ack, image }
 }

@@ -60,7 +60,9 @@ impl Area {
 pub(super) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 /// Stream → [`super::stream::StreamRecord`].
 pub(super) const STREAMS: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("streams");
-/// (stream, sequence number) → batch.
+/// (stream, sequence number) → facts of a batch. Asked far more often than the batch is read.
+pub(super) const HEADS: TableDefinition<'_, (u32, u64), &[u8]> = TableDefinition::new("heads");
+/// (stream, sequence number) → row numbers and payload of a batch.
 pub(super) const OUTBOX: TableDefinition<'_, (u32, u64), &[u8]> = TableDefinition::new("outbox");
 /// Image → its runs, oldest first.
 pub(super) const RUNS: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("runs");

@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 
 use super::committer::{Committer, QUEUE};
 use super::image::{self, Merges};
-use super::keys::{CHUNKS, META, OUTBOX, RECORDS, RUNS, STREAMS};
+use super::keys::{CHUNKS, HEADS, META, OUTBOX, RECORDS, RUNS, STREAMS};
 use super::space::Space;
 use super::stream::StreamRecord;
 use super::{FORMAT, INSTANCE, ImageId, Inner, NEXT_ID, Store, StoreError, StreamId};
@@ -42,7 +42,7 @@ pub struct Opened {
 
 const FILE: &str = "agent.redb";
 /// Version of the tables and records in the file.
-const FORMAT_VERSION: u32 = 1;
+const FORMAT_VERSION: u32 = 2;
 
 impl Store {
     /// Opens the store of this folder, or makes it. Every page is checked against its checksum.
@@ -141,6 +141,7 @@ fn load(database: &Database) -> Result<Loaded, StoreError> {
         let streams = transaction.open_table(STREAMS).map_err(opened)?;
         let mut runs = transaction.open_table(RUNS).map_err(opened)?;
         let mut chunks = transaction.open_table(CHUNKS).map_err(opened)?;
+        transaction.open_table(HEADS).map_err(opened)?;
         transaction.open_table(OUTBOX).map_err(opened)?;
         transaction.open_table(RECORDS).map_err(opened)?;
 

@@ -22,7 +22,7 @@ pub struct OutboxBatch {
     pub(super) origins: Vec<u8>,
 }
 
-/// What stands before row numbers and payload. Written behind its own length (one byte).
+/// The facts of a batch.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(super) struct Head {
     pub(super) header: BatchHeader,
@@ -30,31 +30,26 @@ pub(super) struct Head {
     pub(super) payload_hash: [u8; 32],
     pub(super) appended_ms: i64,
     pub(super) origins_len: u32,
+    /// Bytes of row numbers and payload.
+    pub(super) stored_len: u64,
+    /// The run that is the image's once the batch is accepted; none if nothing would change.
+    pub(super) run: Option<u32>,
 }
 
 impl Head {
     pub(super) fn encode(&self) -> Result<Vec<u8>, StoreError> {
-        let mut bytes = vec![0];
-        codec::encode_into(self, &mut bytes).map_err(|_| StoreError::Record("batch head"))?;
-        bytes[0] = u8::try_from(bytes.len() - 1).map_err(|_| StoreError::Record("batch head"))?;
-        Ok(bytes)
+        codec::encode(self).map_err(|_| StoreError::Record("the facts of a batch"))
     }
 
-    fn split(stored: &[u8]) -> Result<(Self, &[u8]), StoreError> {
-        let damaged = StoreError::Record("a batch of the outbox");
-        let Some((length, rest)) = stored.split_first() else { return Err(damaged) };
-        let Some((head, rest)) = rest.split_at_checked(usize::from(*length)) else {
-            return Err(damaged);
-        };
-        Ok((codec::decode(head).map_err(|_| damaged)?, rest))
+    pub(super) fn decode(stored: &[u8]) -> Result<Self, StoreError> {
+        codec::decode(stored).map_err(|_| StoreError::Record("the facts of a batch"))
     }
 }
 
 impl OutboxBatch {
-    pub(super) fn decode(stored: &[u8]) -> Result<Self, StoreError> {
-        let (head, rest) = Head::split(stored)?;
+    pub(super) fn decode(head: &Head, stored: &[u8]) -> Result<Self, StoreError> {
         let damaged = StoreError::Record("the payload of a batch of the outbox");
-        let Some((origins, payload)) = rest.split_at_checked(head.origins_len as usize) else {
+        let Some((origins, payload)) = stored.split_at_checked(head.origins_len as usize) else {
             return Err(damaged);
         };
         if *blake3::hash(payload).as_bytes() != head.payload_hash {
@@ -75,37 +70,42 @@ impl OutboxBatch {
     }
 }
 
-/// The facts of a stored batch, without its payload.
-pub(super) fn head_of(stored: &[u8]) -> Result<Head, StoreError> {
-    Head::split(stored).map(|(head, _)| head)
-}
-
-/// Bytes that were reserved for a stored batch.
-pub(super) fn reserved_len(stored: &[u8]) -> Result<u64, StoreError> {
-    Head::split(stored).map(|(_, rest)| rest.len() as u64)
-}
-
-/// Batches after the start and up to the end of a range, as many as fit into `max_bytes`, at least one.
-pub(super) fn read(
-    table: &impl ReadableTable<(u32, u64), &'static [u8]>,
+/// The facts of the batches after the start and up to the end of a range, as many as fit into
+/// `max_bytes` of the outbox, at least one.
+pub(super) fn heads(
+    heads: &impl ReadableTable<(u32, u64), &'static [u8]>,
     stream: StreamId,
     seqs: std::ops::Range<u64>,
     max_bytes: usize,
-) -> Result<Vec<OutboxBatch>, StoreError> {
-    let engine = |error| StoreError::engine("read the outbox", redb::Error::from(error));
-    let (mut batches, mut bytes) = (Vec::new(), 0);
+) -> Result<Vec<Head>, StoreError> {
+    let (mut found, mut bytes) = (Vec::new(), 0);
     if seqs.is_empty() {
-        return Ok(batches);
+        return Ok(found);
     }
-    for found in table.range((stream.0, seqs.start + 1)..=(stream.0, seqs.end)).map_err(engine)? {
-        let (_, stored) = found.map_err(engine)?;
-        bytes += stored.value().len();
-        if !batches.is_empty() && bytes > max_bytes {
+    for stored in heads.range((stream.0, seqs.start + 1)..=(stream.0, seqs.end)).map_err(engine)? {
+        let head = Head::decode(stored.map_err(engine)?.1.value())?;
+        bytes += head.stored_len;
+        if !found.is_empty() && bytes > max_bytes as u64 {
             break;
         }
-        batches.push(OutboxBatch::decode(stored.value())?);
+        found.push(head);
     }
-    Ok(batches)
+    Ok(found)
+}
+
+/// The batch with these facts.
+pub(super) fn read(
+    outbox: &impl ReadableTable<(u32, u64), &'static [u8]>,
+    stream: StreamId,
+    head: &Head,
+) -> Result<OutboxBatch, StoreError> {
+    let stored = outbox.get((stream.0, head.header.seq)).map_err(engine)?;
+    let stored = stored.ok_or(StoreError::Record("a batch of the outbox that is missing"))?;
+    OutboxBatch::decode(head, stored.value())
+}
+
+fn engine(error: redb::StorageError) -> StoreError {
+    StoreError::engine("read the outbox", error)
 }
 
 /// Writes row numbers of a batch: usually one byte per row, because numbers mostly rise by one.
@@ -179,7 +179,9 @@ mod tests {
         #[test]
         fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
             let _ = origins_of(&bytes).count();
-            let _ = OutboxBatch::decode(&bytes);
+            if let Ok(head) = Head::decode(&bytes) {
+                let _ = OutboxBatch::decode(&head, &bytes);
+            }
         }
     }
 }

@@ -9,7 +9,7 @@ use hutong_schema::wire::codec;
 use redb::{ReadTransaction, ReadableDatabase};
 
 use super::image;
-use super::keys::{Area, OUTBOX, RECORDS, STREAMS};
+use super::keys::{Area, HEADS, OUTBOX, RECORDS, STREAMS};
 use super::outbox::{self, Head, OutboxBatch};
 use super::stream::StreamRecord;
 use super::{Conflict, ImageEntry, ImageId, Store, StoreError, StreamId};
@@ -60,8 +60,30 @@ impl Store {
         // acknowledgement would find a state that does not know it.
         let through = self.stream(stream)?.state.last_seq();
         let view = self.view()?;
-        let table = view.0.open_table(OUTBOX).map_err(failed)?;
-        outbox::read(&table, stream, after..through, max_bytes)
+        let heads = view.0.open_table(HEADS).map_err(failed)?;
+        let outbox = view.0.open_table(OUTBOX).map_err(failed)?;
+        let found = outbox::heads(&heads, stream, after..through, max_bytes)?;
+        found.iter().map(|head| outbox::read(&outbox, stream, head)).collect()
+    }
+
+    /// The facts of the batches after one number and up to another, as many as fit into `max_bytes`,
+    /// at least one if there is one.
+    pub(super) fn heads(
+        &self,
+        stream: StreamId,
+        seqs: std::ops::Range<u64>,
+        max_bytes: usize,
+    ) -> Result<Vec<Head>, StoreError> {
+        let view = self.view()?;
+        let heads = view.0.open_table(HEADS).map_err(failed)?;
+        outbox::heads(&heads, stream, seqs, max_bytes)
+    }
+
+    /// The batch with these facts.
+    pub(super) fn batch(&self, stream: StreamId, head: &Head) -> Result<OutboxBatch, StoreError> {
+        let view = self.view()?;
+        let outbox = view.0.open_table(OUTBOX).map_err(failed)?;
+        outbox::read(&outbox, stream, head)
     }
 
     /// When the oldest batch that is not acknowledged was appended, milliseconds since 1970 UTC.
@@ -100,9 +122,9 @@ impl Store {
     /// The facts of a batch of the outbox.
     pub(super) fn head(&self, stream: StreamId, seq: u64) -> Result<Option<Head>, StoreError> {
         let view = self.view()?;
-        let table = view.0.open_table(OUTBOX).map_err(failed)?;
+        let table = view.0.open_table(HEADS).map_err(failed)?;
         let stored = table.get((stream.0, seq)).map_err(failed)?;
-        stored.map(|stored| outbox::head_of(stored.value())).transpose()
+        stored.map(|stored| Head::decode(stored.value())).transpose()
     }
 
     /// Whether the hub, once batches not stored yet are forgotten, still waits for every key.

@@ -5,8 +5,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use redb::{Table, WriteTransaction};
 
 use super::batch::NewBatch;
-use super::keys::{Area, CHUNK_KEY, CHUNKS, META, OUTBOX, RECORDS, RUNS, STREAMS};
-use super::outbox::{self, Head};
+use super::keys::{Area, CHUNK_KEY, CHUNKS, HEADS, META, OUTBOX, RECORDS, RUNS, STREAMS};
+use super::outbox::Head;
 use super::stream::StreamRecord;
 use super::{StoreError, StreamId};
 
@@ -14,6 +14,7 @@ use super::{StoreError, StreamId};
 pub(super) struct Tables<'t> {
     pub(super) meta: Table<'t, &'static str, &'static [u8]>,
     pub(super) streams: Table<'t, u32, &'static [u8]>,
+    pub(super) heads: Table<'t, (u32, u64), &'static [u8]>,
     pub(super) outbox: Table<'t, (u32, u64), &'static [u8]>,
     pub(super) runs: Table<'t, u32, &'static [u8]>,
     pub(super) chunks: Table<'t, &'static [u8; CHUNK_KEY], &'static [u8]>,
@@ -27,6 +28,7 @@ impl<'t> Tables<'t> {
         Ok(Self {
             meta: transaction.open_table(META).map_err(written)?,
             streams: transaction.open_table(STREAMS).map_err(written)?,
+            heads: transaction.open_table(HEADS).map_err(written)?,
             outbox: transaction.open_table(OUTBOX).map_err(written)?,
             runs: transaction.open_table(RUNS).map_err(written)?,
             chunks: transaction.open_table(CHUNKS).map_err(written)?,
@@ -35,12 +37,13 @@ impl<'t> Tables<'t> {
         })
     }
 
-    /// Writes the batch that the state was just given.
+    /// Writes the batch that the state was just given. `run` is what it makes of the image.
     pub(super) fn append(
         &mut self,
         stream: StreamId,
         record: &StreamRecord,
         batch: &NewBatch,
+        run: Option<u32>,
     ) -> Result<(), StoreError> {
         let facts = &batch.facts;
         let head = Head {
@@ -56,16 +59,16 @@ impl<'t> Tables<'t> {
             payload_hash: facts.payload_hash,
             appended_ms: now_ms(),
             origins_len: batch.origins.len() as u32,
+            stored_len: facts.stored_len,
+            run,
         };
-        let head = head.encode()?;
-        let length = head.len() + batch.origins.len() + batch.payload.len();
         let key = (stream.0, record.state.last_seq());
+        self.heads.insert(key, &head.encode()?[..]).map_err(written)?;
+        let length = batch.origins.len() + batch.payload.len();
         let mut place = self.outbox.insert_reserve(key, length).map_err(written)?;
-        let (first, rest) = place.as_mut().split_at_mut(head.len());
-        let (second, third) = rest.split_at_mut(batch.origins.len());
-        first.copy_from_slice(&head);
-        second.copy_from_slice(&batch.origins);
-        third.copy_from_slice(&batch.payload);
+        let (first, rest) = place.as_mut().split_at_mut(batch.origins.len());
+        first.copy_from_slice(&batch.origins);
+        rest.copy_from_slice(&batch.payload);
         Ok(())
     }
 
@@ -80,16 +83,17 @@ impl<'t> Tables<'t> {
         if seqs.is_empty() {
             return Ok((0, 0));
         }
-        self.outbox
-            .retain_in(range, |_, stored| {
+        self.heads
+            .retain_in(range.clone(), |_, stored| {
                 batches += 1;
-                match outbox::reserved_len(stored) {
-                    Ok(length) => bytes += length,
+                match Head::decode(stored) {
+                    Ok(head) => bytes += head.stored_len,
                     Err(error) => damaged = Some(error),
                 }
                 false
             })
             .map_err(written)?;
+        self.outbox.retain_in(range, |_, _| false).map_err(written)?;
         self.freed.push((stream, bytes));
         damaged.map_or(Ok((batches, bytes)), Err)
     }

@@ -9,7 +9,7 @@ use hutong_schema::{
     catalogue::{CatalogueEntry, Item},
     digest::Digest,
     row::FieldId,
-    rules::{self, RejectReason},
+    rules::{self, ColumnCheck, RejectReason},
     wire::{
         codec,
         v1::{RefusalCode, Refused, publish::RejectedRow},
@@ -127,11 +127,12 @@ impl Validator {
 }
 
 fn values_of(block: &Block<'_>, column: usize, item: &Item, rejected: &mut Rejected) {
+    let values = ColumnCheck::new(item, block, column);
     for index in 0..block.rows() {
         if block.is_delete(index) || rejected.has(index) {
             continue;
         }
-        if let Err(reason) = rules::check_optional(item, block.value(column, index)) {
+        if let Err(reason) = values.value(index) {
             rejected.add(index, item.id, reason);
         }
     }

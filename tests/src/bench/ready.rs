@@ -13,7 +13,7 @@ use crate::harness::metrics::Metrics;
 use crate::harness::wait::until_true;
 
 /// Time between two looks while it is measured.
-const PAUSE: Duration = Duration::from_millis(10);
+const PAUSE: Duration = Duration::from_millis(25);
 
 pub(super) fn measure(options: &Options) -> Result<Vec<Figure>> {
     let mut stage = Stage::prepare(options)?;
@@ -59,8 +59,14 @@ pub(super) fn measure(options: &Options) -> Result<Vec<Figure>> {
     )
     .limit("the same batches over bare QUIC with mutual TLS", of(wire))
     .limit("the same bytes appended to a preallocated file, synced as often", of(disk))
-    .seen(format!("{waiting} batches, {:.1} bytes a row on the wire and in the log", bytes as f64 / rows as f64))
-    .seen(format!("{commits:.0} synced writes of {group:.1} batches; {:.1} log entries", metrics.sum("hutong_log_entries_total")))
+    .seen(format!(
+        "{waiting} batches, {:.1} bytes a row on the wire and in the log",
+        bytes as f64 / rows as f64
+    ))
+    .seen(format!(
+        "{commits:.0} synced writes of {group:.1} batches; {:.1} log entries",
+        metrics.sum("hutong_log_entries_total")
+    ))
     .seen(used.per_row(rows))
     .seen(format!("memory: hub {hub_memory:.0} MiB, agent {agent_memory:.0} MiB"))
     .seen(format!("until searchable, {}", until_searchable.per_row(rows)))

@@ -176,7 +176,11 @@ impl Used {
     /// Microseconds per row at each end.
     pub(super) fn per_row(self, rows: u64) -> String {
         let each = |time: Duration| time.as_secs_f64() * 1e6 / rows as f64;
-        format!("processor: hub {:.2} s, agent {:.2} s per million rows", each(self.hub), each(self.agent))
+        format!(
+            "processor: hub {:.2} s, agent {:.2} s per million rows",
+            each(self.hub),
+            each(self.agent)
+        )
     }
 }
 

@@ -1,6 +1,7 @@
 //! Changes of an image, collected in any order.
 
-use hutong_schema::digest::{KeyHash, Leaf, key_hash};
+use hutong_schema::block::Block;
+use hutong_schema::digest::{KeyHash, Leaf, key_hash, leaf_of};
 
 use super::chunk::Entry;
 
@@ -17,6 +18,25 @@ impl ImageDelta {
         Self::default()
     }
 
+    /// What the changes of a block make of the image; those at the indexes `without`, ascending, do
+    /// not count.
+    pub fn of_block(block: &Block<'_>, without: &[usize]) -> Self {
+        let (mut delta, mut scratch) = (Self::new(), Vec::new());
+        delta.index.reserve(block.rows());
+        for index in (0..block.rows()).filter(|index| without.binary_search(index).is_err()) {
+            let key = block.key(index);
+            if block.is_delete(index) {
+                delta.delete(key);
+                continue;
+            }
+            let fields = (0..block.columns()).filter_map(|column| {
+                block.value(column, index).map(|value| (block.field(column), value))
+            });
+            delta.upsert(key, leaf_of(key, fields, &mut scratch));
+        }
+        delta
+    }
+
     /// The key is there with this leaf.
     pub fn upsert(&mut self, key: &[u8], leaf: Leaf) {
         self.push(key, Some(leaf));
@@ -25,6 +45,11 @@ impl ImageDelta {
     /// The key is gone.
     pub fn delete(&mut self, key: &[u8]) {
         self.push(key, None);
+    }
+
+    /// Bytes that it takes when it is written.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.len() as u64
     }
 
     /// Number of changes collected.

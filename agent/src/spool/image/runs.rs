@@ -17,6 +17,8 @@ pub(super) struct RunList {
     pub(super) next: u32,
     /// The output of a merge under way: not yet part of the image.
     pub(super) building: Option<u32>,
+    /// What batches under way will add when they are accepted: not yet part of the image.
+    pub(super) prepared: Vec<Run>,
 }
 
 /// One run.
@@ -80,6 +82,34 @@ impl RunList {
         )
     }
 
+    /// Writes changes as the chunks of a new run; none if nothing is left to write.
+    fn add(
+        &mut self,
+        chunks: &mut ChunkTable<'_>,
+        image: ImageId,
+        mut delta: ImageDelta,
+        keeps_removals: bool,
+    ) -> Result<Option<Run>, StoreError> {
+        let number = self.next;
+        let mut writer = ChunkWriter::default();
+        for entry in delta.sorted() {
+            if !keeps_removals && entry.leaf.is_none() {
+                continue;
+            }
+            if let Some((first, chunk)) = writer.push(&entry) {
+                put(chunks, image, number, &first, &chunk)?;
+            }
+        }
+        if let Some((first, chunk)) = writer.finish() {
+            put(chunks, image, number, &first, &chunk)?;
+        }
+        if writer.entries == 0 {
+            return Ok(None);
+        }
+        self.next += 1;
+        Ok(Some(Run { number, entries: writer.entries }))
+    }
+
     pub(super) fn write(&self, table: &mut RunTable<'_>, image: ImageId) -> Result<(), StoreError> {
         let stored = codec::encode(self).map_err(|_| StoreError::Record("a list of runs"))?;
         let written = table.insert(image.0, &stored[..]);
@@ -104,29 +134,72 @@ pub(in super::super) fn write_delta(
     runs: &mut RunTable<'_>,
     chunks: &mut ChunkTable<'_>,
     image: ImageId,
-    mut delta: ImageDelta,
+    delta: ImageDelta,
 ) -> Result<bool, StoreError> {
     let mut list = RunList::read(runs, image)?;
-    let number = list.next;
-    let mut writer = ChunkWriter::default();
-    let first_run = list.runs.is_empty();
-    for entry in delta.sorted() {
-        if first_run && entry.leaf.is_none() {
-            continue;
-        }
-        if let Some((first, chunk)) = writer.push(&entry) {
-            put(chunks, image, number, &first, &chunk)?;
-        }
-    }
-    if let Some((first, chunk)) = writer.finish() {
-        put(chunks, image, number, &first, &chunk)?;
-    }
-    if writer.entries > 0 {
-        list.next += 1;
-        list.runs.push(Run { number, entries: writer.entries });
+    let keeps_removals = !list.runs.is_empty();
+    if let Some(run) = list.add(chunks, image, delta, keeps_removals)? {
+        list.runs.push(run);
         list.write(runs, image)?;
     }
     Ok(list.due(FanIn::Crowded).is_some())
+}
+
+/// Writes the changes as a run that is not yet part of the image. Its number, if there are any.
+pub(in super::super) fn prepare(
+    runs: &mut RunTable<'_>,
+    chunks: &mut ChunkTable<'_>,
+    image: ImageId,
+    delta: ImageDelta,
+) -> Result<Option<u32>, StoreError> {
+    let mut list = RunList::read(runs, image)?;
+    let Some(run) = list.add(chunks, image, delta, true)? else { return Ok(None) };
+    list.prepared.push(run);
+    list.write(runs, image)?;
+    Ok(Some(run.number))
+}
+
+/// Makes prepared runs part of the image, in this order. Whether it has become crowded.
+pub(in super::super) fn accept(
+    runs: &mut RunTable<'_>,
+    image: ImageId,
+    numbers: &[u32],
+) -> Result<bool, StoreError> {
+    let mut list = RunList::read(runs, image)?;
+    for number in numbers {
+        let place = list.prepared.iter().position(|run| run.number == *number);
+        let place = place.ok_or(StoreError::Record("a run that was prepared"))?;
+        let run = list.prepared.remove(place);
+        list.runs.push(run);
+    }
+    list.write(runs, image)?;
+    Ok(list.due(FanIn::Crowded).is_some())
+}
+
+/// Removes a prepared run.
+pub(in super::super) fn discard(
+    runs: &mut RunTable<'_>,
+    chunks: &mut ChunkTable<'_>,
+    image: ImageId,
+    number: u32,
+) -> Result<(), StoreError> {
+    let mut list = RunList::read(runs, image)?;
+    list.prepared.retain(|run| run.number != number);
+    list.write(runs, image)?;
+    remove(chunks, image, number)
+}
+
+/// Removes all prepared runs.
+pub(in super::super) fn discard_all(
+    runs: &mut RunTable<'_>,
+    chunks: &mut ChunkTable<'_>,
+    image: ImageId,
+) -> Result<(), StoreError> {
+    let mut list = RunList::read(runs, image)?;
+    for run in std::mem::take(&mut list.prepared) {
+        remove(chunks, image, run.number)?;
+    }
+    list.write(runs, image)
 }
 
 /// Removes everything of an image but its count of run numbers.
@@ -136,7 +209,8 @@ pub(in super::super) fn clear(
     image: ImageId,
 ) -> Result<(), StoreError> {
     let list = RunList::read(runs, image)?;
-    for number in list.runs.iter().map(|run| run.number).chain(list.building) {
+    let known = list.runs.iter().chain(&list.prepared).map(|run| run.number);
+    for number in known.chain(list.building) {
         remove(chunks, image, number)?;
     }
     RunList { next: list.next, ..RunList::default() }.write(runs, image)
