@@ -34,9 +34,12 @@ test: setup ## Run all tests at CI size
 	cargo build --workspace --all-targets
 	HUTONG_BIN_DIR="$(abspath $(TARGET_DIR))/debug" cargo test --workspace
 
-bench: setup ## Measure and print the benchmarks
+# Parts of the benchmarks, such as BENCH="ready csv"; all when empty, and then the results are kept.
+BENCH ?=
+
+bench: setup ## Measure what the exchange reaches beside its limits (about 20 minutes); writes tests/BENCHMARKS.md
 	@$(RELEASE)
-	$(CITY) bench
+	$(CITY) bench $(if $(BENCH),$(foreach part,$(BENCH),--only $(part)),--out tests/BENCHMARKS.md)
 
 soak: setup ## 50 kills and 50 power cuts each of hub and agents, at a hundredth of the city: about 25 minutes; writes tests/SOAK.md
 	@$(RELEASE)

@@ -4,8 +4,15 @@
 //! what it claims was found again: acknowledged rows at the hub and in its log, searchable rows by
 //! each index, delivered rows at the receiver.
 
+mod city;
+mod csv;
+mod curve;
+mod fanout;
 mod figure;
+mod idle;
 mod limits;
+mod log;
+mod lookup;
 mod ready;
 mod report;
 mod stage;
@@ -25,6 +32,18 @@ use figure::Figure;
 pub enum Part {
     /// Batches that lie ready in an agent's outbox, until they are acknowledged.
     Ready,
+    /// From a CSV file until acknowledged and searchable; memory; restart.
+    Csv,
+    /// Questions a second, and how long one takes.
+    Lookup,
+    /// One feed to eight subscribers.
+    Fanout,
+    /// Nodes that do nothing.
+    Idle,
+    /// The whole city, and its hub after `kill -9`.
+    City,
+    /// The cost of a row as the population grows, to ten times the city's.
+    Curve,
 }
 
 /// What is to be measured.
@@ -54,6 +73,12 @@ pub fn bench(options: &Options) -> Result<()> {
         let began = Instant::now();
         let measured = match part {
             Part::Ready => ready::measure(options)?,
+            Part::Csv => csv::measure(options)?,
+            Part::Lookup => lookup::measure(options)?,
+            Part::Fanout => fanout::measure(options)?,
+            Part::Idle => idle::measure(options)?,
+            Part::City => city::measure(options)?,
+            Part::Curve => curve::measure(options)?,
         };
         let mut out = stdout().lock();
         for figure in &measured {

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 
 use super::figure::{Figure, Wanted};
 use super::stage::{PATIENCE, Stage};
-use super::{Options, limits};
+use super::{Options, limits, log};
 use crate::harness::metrics::Metrics;
 use crate::harness::wait::until_true;
 
@@ -50,6 +50,7 @@ pub(super) fn measure(options: &Options) -> Result<Vec<Figure>> {
     let group = (payloads.len() as f64 / commits).max(1.0);
     let wire = limits::wire(&payloads)?;
     let disk = limits::disk(stage.folder.path(), &payloads, group.round() as usize)?;
+    let log = log::alone(stage.folder.path(), &payloads, group.round() as usize)?;
     let of = |seconds: f64| rows as f64 / seconds;
     let figure = Figure::new(
         "ready batches acknowledged, one agent",
@@ -58,6 +59,7 @@ pub(super) fn measure(options: &Options) -> Result<Vec<Figure>> {
         Wanted::at_least(1_000_000.0, 2_000_000.0),
     )
     .limit("the same batches over bare QUIC with mutual TLS", of(wire))
+    .limit("the same batches appended to the hub's log alone", of(log))
     .limit("the same bytes appended to a preallocated file, synced as often", of(disk))
     .seen(format!(
         "{waiting} batches, {:.1} bytes a row on the wire and in the log",

@@ -24,7 +24,7 @@ pub(super) const FIRST_ROWS: usize = 10;
 /// A publication on which nothing has happened for so long has nothing more to say.
 const SETTLED: Duration = Duration::from_secs(1);
 
-const MEBIBYTE: f64 = 1024.0 * 1024.0;
+pub(super) const MEBIBYTE: f64 = 1024.0 * 1024.0;
 
 /// A hub and a publisher.
 pub(super) struct Stage {
@@ -47,15 +47,7 @@ pub(super) struct Used {
 }
 
 impl Stage {
-    /// Founds and starts a hub, enrols the agent, starts it on the first rows, and waits until the
-    /// hub has them.
-    pub(super) fn set(options: &Options) -> Result<Self> {
-        let mut stage = Self::prepare(options)?;
-        stage.publish_first()?;
-        Ok(stage)
-    }
-
-    /// The same, with the agent enrolled and not started; its file is not there yet.
+    /// Founds and starts a hub and enrols the agent, which is not started; its file is not there yet.
     pub(super) fn prepare(options: &Options) -> Result<Self> {
         let Options { scale, cities, .. } = options;
         let files = cache::ensure(cities, *scale, &bar::rows("generating the city")?)?;

@@ -161,6 +161,11 @@ impl Process {
         memory(self.id(), "VmHWM:")
     }
 
+    /// Its resident memory now, bytes; `None` once it has ended.
+    pub fn memory(&self) -> Option<u64> {
+        memory(self.id(), "VmRSS:")
+    }
+
     /// Processor time that it has used, of its own and the system's; `None` once it has ended.
     pub fn processor_time(&self) -> Option<Duration> {
         processor_time(self.id())
