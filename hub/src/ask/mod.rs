@@ -3,6 +3,9 @@
 
 mod answer;
 mod permit;
+mod readers;
+
+use std::sync::Arc;
 
 use hutong_schema::{
     ids::CreditCode,
@@ -19,6 +22,7 @@ use crate::{
     views::{Views, registry::RegistryHandle},
 };
 use permit::Permit;
+use readers::Readers;
 
 /// Most rows in one answer.
 const ROWS_MAX: u16 = 100;
@@ -35,12 +39,13 @@ pub struct Asker {
     views: Views,
     registry: RegistryHandle,
     access: AccessLog,
+    readers: Readers,
 }
 
 impl Asker {
     /// Answers from these views, under the grants of this registry, recording here.
     pub fn new(views: Views, registry: RegistryHandle, access: AccessLog) -> Self {
-        Self { views, registry, access }
+        Self { views, registry, access, readers: Readers::start() }
     }
 
     /// Rows with granted fields only. Where several grants cover the target, the first that shows a
@@ -62,7 +67,9 @@ impl Asker {
         }
         let permits =
             permit::find(&self.registry, *department, &lookup.target, |modes| modes.lookup)?;
-        let answer = tokio::task::block_in_place(|| self.first_answer(&permits, &lookup))?;
+        let (asker, lookup) = (self.clone(), Arc::new(lookup));
+        let asked = Arc::clone(&lookup);
+        let answer = self.readers.run(move || asker.first_answer(&permits, &asked)).await??;
         let mut keys: Vec<&Key> = answer.rows.iter().map(|row| &row.key).collect();
         if let LookupBy::Key(key) = &lookup.by
             && keys.is_empty()
@@ -94,22 +101,24 @@ impl Asker {
         let permits =
             permit::find(&self.registry, *department, &verify.target, |modes| modes.verify)?;
         let permit = permits
-            .iter()
+            .into_iter()
             .find(|permit| verify.claims.iter().all(|claim| permit.shows(claim.field)))
             .ok_or_else(|| not_granted("a claimed field"))?;
-        let verdicts =
-            tokio::task::block_in_place(|| answer::verify(&self.views, permit, &verify))?;
+        let grant = permit.grant.id;
+        let (views, verify) = (self.views.clone(), Arc::new(verify));
+        let asked = Arc::clone(&verify);
+        let verdicts = self.readers.run(move || answer::verify(&views, &permit, &asked)).await??;
         let record = AccessRecord {
             actor: Actor::Node { department: *department, node },
             target: verify.target.clone(),
             question: Question::Verify,
-            grant: Some(permit.grant.id),
+            grant: Some(grant),
             keys: vec![self.pseudonym(&verify.key)?],
-            reason: verify.reason,
+            reason: verify.reason.clone(),
         };
         self.keep(&record).await?;
         metrics::counter!("hutong_questions_total", "kind" => "verify").increment(1);
-        Ok(VerifyAnswer { grant: permit.grant.id, verdicts })
+        Ok(VerifyAnswer { grant, verdicts })
     }
 
     fn first_answer(&self, permits: &[Permit], lookup: &Lookup) -> Result<LookupAnswer, Refused> {

@@ -100,7 +100,7 @@ pub(super) fn measure(options: &Options) -> Result<Vec<Figure>> {
 /// A department with a node for each subscriber.
 fn subscribers(stage: &Stage) -> Result<Machine> {
     let folder = stage.folder.path().join("subscribers");
-    let code = department_code(9)?;
+    let code = department_code(6)?;
     let logs = stage.folder.path().join("logs");
     let mut machine = Machine::new(&folder, &logs, "subscribers", code, "示例局")?;
     let mut nodes = String::from("department,department_name,node\n");
