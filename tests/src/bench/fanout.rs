@@ -33,6 +33,8 @@ use crate::harness::exchange::{Wish, issue_sheet, make_grant};
 
 /// Subscribers of one feed.
 const SUBSCRIBERS: usize = 8;
+/// Name of each subscriber's node.
+const NODE: &str = "n0";
 /// Payload bytes that the hub may send ahead of credit, as an agent allows.
 const WINDOW: u64 = 8 * 1024 * 1024;
 /// No frame takes longer to come.
@@ -41,31 +43,34 @@ const PATIENCE: Duration = Duration::from_secs(120);
 pub(super) fn measure(options: &Options) -> Result<Vec<Figure>> {
     let mut stage = Stage::prepare(options)?;
     stage.publish_first()?;
-    let machine = subscribers(&stage)?;
-    let wish = Wish { target: "population", ..Wish::default() };
-    let grant = GrantId(make_grant(&stage.hub, machine.code.as_str(), &wish)?);
+    let machines: Vec<_> =
+        (0..SUBSCRIBERS).map(|at| subscriber(&stage, at)).collect::<Result<_>>()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let hub = stage.hub.quic()?;
     // Where the feed stands before the rows come.
-    let start = runtime.block_on(async {
-        let mut subscriber = Subscriber::connect(&machine, 0, hub).await?;
-        subscriber.open(grant, None).await?;
-        subscriber.take_snapshot().await
+    let starts = runtime.block_on(async {
+        let mut starts = Vec::new();
+        for (machine, grant) in &machines {
+            let mut subscriber = Subscriber::connect(machine, hub).await?;
+            subscriber.open(*grant, None).await?;
+            starts.push(subscriber.take_snapshot().await?);
+        }
+        Ok::<_, anyhow::Error>(starts)
     })?;
     stage.give_all()?;
     let more = stage.rows - FIRST_ROWS as u64;
     stage.searchable(stage.rows)?;
-    stage.read_back(stage.rows)?;
+    stage.holds(stage.rows)?;
     stage.machine.stop()?;
     let before = stage.used();
     let (took, rows) = runtime.block_on(async {
         let mut all = Vec::new();
-        for number in 0..SUBSCRIBERS {
-            all.push(Subscriber::connect(&machine, number, hub).await?);
+        for ((machine, grant), start) in machines.iter().zip(starts) {
+            all.push((Subscriber::connect(machine, hub).await?, *grant, start));
         }
         let began = Instant::now();
         let mut tasks = Vec::new();
-        for (number, mut subscriber) in all.into_iter().enumerate() {
+        for (number, (mut subscriber, grant, start)) in all.into_iter().enumerate() {
             tasks.push(tokio::spawn(async move {
                 subscriber.open(grant, Some(start)).await?;
                 // One of them looks into every block.
@@ -97,22 +102,21 @@ pub(super) fn measure(options: &Options) -> Result<Vec<Figure>> {
     ])
 }
 
-/// A department with a node for each subscriber.
-fn subscribers(stage: &Stage) -> Result<Machine> {
-    let folder = stage.folder.path().join("subscribers");
-    let code = department_code(6)?;
+/// A department with a node and a grant of all people.
+fn subscriber(stage: &Stage, at: usize) -> Result<(Machine, GrantId)> {
+    let name = format!("subscriber-{at}");
+    let folder = stage.folder.path().join(&name);
     let logs = stage.folder.path().join("logs");
-    let mut machine = Machine::new(&folder, &logs, "subscribers", code, "示例局")?;
-    let mut nodes = String::from("department,department_name,node\n");
-    for number in 0..SUBSCRIBERS {
-        let name = format!("n{number}");
-        machine.node(&name);
-        nodes.push_str(&format!("{code},示例局,{name}\n"));
-    }
+    let code = department_code(at + 1)?;
+    let mut machine = Machine::new(&folder, &logs, &name, code, "示例局")?;
+    machine.node(NODE);
+    let nodes = format!("department,department_name,node\n{code},示例局,{NODE}\n");
     issue_sheet(&stage.hub, &machine.write("nodes.csv", nodes)?, &machine.sheet())?;
     machine.configure(stage.hub.quic()?)?;
     machine.command(["enrol"])?.ok()?;
-    Ok(machine)
+    let wish = Wish { target: "population", ..Wish::default() };
+    let grant = make_grant(&stage.hub, code.as_str(), &wish)?;
+    Ok((machine, GrantId(grant)))
 }
 
 /// One node's connection and its subscribe stream.
@@ -124,9 +128,8 @@ struct Subscriber {
 }
 
 impl Subscriber {
-    async fn connect(machine: &Machine, number: usize, hub: SocketAddr) -> Result<Self> {
-        let name = &machine.nodes.get(number).context("a node")?.name;
-        let tls = NodeFolder::new(machine.state().join("nodes").join(name)).load()?.into_tls();
+    async fn connect(machine: &Machine, hub: SocketAddr) -> Result<Self> {
+        let tls = NodeFolder::new(machine.state().join("nodes").join(NODE)).load()?.into_tls();
         let mut transport = TransportConfig::default();
         transport
             .stream_receive_window(VarInt::from_u32(WINDOW as u32))
@@ -140,7 +143,7 @@ impl Subscriber {
             min: Version::MIN.number(),
             max: Version::MAX.number(),
             software: "hutong-bench".to_owned(),
-            instance: [number as u8; 16],
+            instance: *machine.code.as_str().as_bytes().first_chunk().context("a number")?,
             clock_ms: clock::now().as_millisecond(),
         };
         writer.send(&hello).await?;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use hutong_agent::link::{Dialler, Session, Visitor};
 use hutong_certs::enrol::NodeFolder;
+use hutong_schema::ids::CreditCode;
 use tokio::task::JoinSet;
 
 use super::Options;
@@ -30,14 +31,14 @@ pub(super) fn measure(options: &Options) -> Result<Vec<Figure>> {
     let logs = folder.path().join("logs");
     let mut hub = Hub::found(&folder.path().join("hub"), &logs)?;
     hub.start()?;
-    let mut agent = machine(&hub, &folder, "agent", OF_ONE_AGENT)?;
+    let mut agent = machine(&hub, &folder, ("agent", department_code(1)?), OF_ONE_AGENT)?;
     agent.start()?;
     until_true(PATIENCE, "the agent's nodes are connected", || {
         let Ok(status) = agent.status() else { return Ok(false) };
         let nodes = status["nodes"].as_array().into_iter().flatten();
         Ok(nodes.filter(|node| node["link"] == "connected").count() == OF_ONE_AGENT)
     })?;
-    let many = machine(&hub, &folder, "many", NODES)?;
+    let many = machine(&hub, &folder, ("many", department_code(2)?), NODES)?;
     let began = Instant::now();
     many.command(["enrol"])?.ok()?;
     let enrolled = began.elapsed().as_secs_f64();
@@ -50,7 +51,7 @@ pub(super) fn measure(options: &Options) -> Result<Vec<Figure>> {
     let began = Instant::now();
     let visitors = runtime.block_on(connect(&hub, &many))?;
     let connected = began.elapsed().as_secs_f64();
-    runtime.block_on(tokio::time::sleep(FOR));
+    std::thread::sleep(FOR);
     let nodes = hub.metrics()?.sum("hutong_nodes_connected") as usize;
     if nodes < NODES {
         bail!("{nodes} nodes are connected, {NODES} were to be");
@@ -97,8 +98,12 @@ async fn connect(hub: &Hub, machine: &Machine) -> Result<Vec<Visitor>> {
 }
 
 /// A department with so many nodes; its agent is not started.
-fn machine(hub: &Hub, folder: &tempfile::TempDir, name: &str, nodes: usize) -> Result<Machine> {
-    let code = department_code(nodes)?;
+fn machine(
+    hub: &Hub,
+    folder: &tempfile::TempDir,
+    (name, code): (&str, CreditCode),
+    nodes: usize,
+) -> Result<Machine> {
     let place = folder.path().join(name);
     let mut machine = Machine::new(&place, &folder.path().join("logs"), name, code, "示例局")?;
     let mut lines = String::from("department,department_name,node\n");
