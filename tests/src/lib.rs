@@ -1,6 +1,7 @@
 //! Whole-system tests, the reference city, and what both are run with.
 
 pub mod city;
+pub mod damage;
 pub mod harness;
 pub mod powercut;
 pub mod proof;

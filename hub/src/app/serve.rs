@@ -102,7 +102,7 @@ pub async fn serve(
     let readiness = Readiness::waiting("the log is opened");
     let http = public(&config, &tasks, &readiness, metrics).await?;
 
-    let log = open_log(&config).await?;
+    let (log, _) = open_log(&config).await?;
     let registry = load_registry(&config, &log).await?;
     let views = open_views(&config, &log).await?;
     views.start(&tasks.tracker, &tasks.closing);

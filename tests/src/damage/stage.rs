@@ -1,0 +1,287 @@
+//! The exchange that is damaged: small, but with everything in it that a data folder can hold.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use hutong_schema::library::LibraryId;
+
+use super::{Damage, folder};
+use crate::harness::exchange::{SOON, Wish, issue_sheet};
+use crate::harness::hub::NOTICES_SOON;
+use crate::harness::rows::{csv, people};
+use crate::harness::run::Ran;
+use crate::harness::{Exchange, entries, until};
+
+/// Rows of each of the two files.
+const ROWS: usize = 300;
+/// Changes of the files after the last start; together they make the live log longer than what is
+/// cut of it.
+const ROUNDS: usize = 6;
+/// The file of marks beside the log.
+const MARKS: &str = "log.marks";
+/// How long a hub may take to refuse, or to be ready.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(60);
+
+/// How the hub had ended when the folder was copied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Asked to.
+    Stopped,
+    /// As `kill -9` does it, its marks a little behind.
+    Killed,
+}
+
+/// An exchange with copies of all its folders.
+#[derive(Debug)]
+pub struct Stage {
+    exchange: Exchange,
+    /// Files of the log that the last changes went to, relative to the data folder.
+    live: Vec<PathBuf>,
+}
+
+/// What became of a hub and its agents on a damaged folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Played {
+    /// The hub did not start, and said this.
+    Refused(String),
+    /// It did not start or broke off and said so; after `hutong-hub rebuild` all places were equal.
+    Rebuilt(String),
+    /// All places were equal in the end, and the hub had said this about its log, if anything.
+    Equal(String),
+}
+
+impl Stage {
+    /// Makes the exchange: two resources, one of them in a library, a subscriber of both, questions,
+    /// unused tokens; a restart, so that the log and the views have files of all kinds; then changes.
+    ///
+    /// # Errors
+    /// When something of it does not succeed.
+    pub fn build() -> Result<Self> {
+        let mut exchange = Exchange::new()?;
+        exchange.hub.set(NOTICES_SOON)?;
+        exchange.hub.start()?;
+        let publisher = entries::department_code(0)?;
+        let bound = entries::bound("101001/000001", publisher, LibraryId::POPULATION, 10)?;
+        let own = entries::people("301001/000001", publisher)?;
+        let machine = exchange.department("publisher")?;
+        machine.publish("n1", &bound, "bound.csv")?;
+        machine.publish("n2", &own, "own.csv")?;
+        exchange.department("subscriber")?.subscribe("s1", "all");
+        write(&exchange, 0)?;
+        exchange.run(0)?;
+        exchange.run(1)?;
+        exchange.rows(&own.code, ROWS as u64, SOON)?;
+        let adults = Wish { target: "population", fields: &["xm"], filter: "age(csrq) >= 18" };
+        exchange.grant(1, &adults)?;
+        exchange.grant(1, &Wish { target: "301001/000001", ..Wish::default() })?;
+        exchange.equal(SOON)?;
+        for row in people(3)? {
+            exchange.hub.lookup("population", &row.sfzh)?;
+        }
+        let unused = exchange.path("unused.csv");
+        fs::write(&unused, format!("department,department_name,node\n{publisher},示例局,n9\n"))?;
+        issue_sheet(&exchange.hub, &unused, &exchange.path("unused-tokens.csv"))?;
+        exchange.hub.stop()?;
+        exchange.hub.start()?;
+        let mut stage = Self { exchange, live: Vec::new() };
+        stage.keep()?;
+        Ok(stage)
+    }
+
+    /// Changes, and copies in both states.
+    fn keep(&mut self) -> Result<()> {
+        let exchange = &mut self.exchange;
+        let (data, before) = (exchange.hub.data(), exchange.path("before"));
+        for round in 1..ROUNDS {
+            write(exchange, round)?;
+            exchange.equal(SOON)?;
+            if round == ROUNDS - 2 {
+                folder::copy(&data, &before)?;
+            }
+        }
+        exchange.machines.iter_mut().try_for_each(|machine| machine.stop())?;
+        exchange.hub.kill()?;
+        let killed = folder_of(exchange, State::Killed);
+        copy_all(exchange, &killed)?;
+        // What a process that dies within a second of its last write leaves: marks of before it.
+        fs::copy(before.join(MARKS), killed.join("hub").join(MARKS)).context("copy older marks")?;
+        exchange.hub.start()?;
+        exchange.machines.iter_mut().try_for_each(|machine| machine.start())?;
+        exchange.equal(SOON)?;
+        write(exchange, ROUNDS)?;
+        exchange.equal(SOON)?;
+        exchange.machines.iter_mut().try_for_each(|machine| machine.stop())?;
+        exchange.hub.stop()?;
+        let stopped = folder_of(exchange, State::Stopped);
+        copy_all(exchange, &stopped)?;
+        self.live = folder::changed(&before, &killed.join("hub"))?;
+        // Words for people are no part of the log.
+        self.live.retain(|file| file.starts_with("log") && !file.ends_with("LOG"));
+        ensure!(!self.live.is_empty(), "the last change of the killed hub is in no file");
+        Ok(())
+    }
+
+    /// The hub's data folder as it was kept.
+    pub fn data(&self, state: State) -> PathBuf {
+        folder_of(&self.exchange, state).join("hub")
+    }
+
+    /// The hub's configuration.
+    pub fn config(&self) -> PathBuf {
+        self.exchange.hub.config()
+    }
+
+    /// The live files of the killed log.
+    pub fn live(&self) -> &[PathBuf] {
+        &self.live
+    }
+
+    /// Keeps the exchange's folder only if `test` fails.
+    ///
+    /// # Errors
+    /// The test's.
+    pub fn done(self) -> Result<()> {
+        self.exchange.play(|_| Ok(()))
+    }
+
+    /// Puts everything back as it was kept, damages one place, and starts hub and agents.
+    ///
+    /// # Errors
+    /// When the hub neither refuses with words that help nor brings all places together, when it says
+    /// nothing of a log that lost something, or its log is not sound in the end.
+    pub fn play(&mut self, state: State, damage: Option<&Damage>) -> Result<Played> {
+        let kept = folder_of(&self.exchange, state);
+        folder::replace(&kept.join("hub"), &self.exchange.hub.data())?;
+        for machine in &self.exchange.machines {
+            folder::replace(&kept.join(&machine.name), &machine.path(""))?;
+        }
+        if let Some(damage) = damage {
+            folder::damage(&self.exchange.hub.data(), damage)?;
+        }
+        let played = self.run();
+        let ended = self.end();
+        let played = played?;
+        ended?;
+        Ok(played)
+    }
+
+    fn run(&mut self) -> Result<Played> {
+        let said_from = self.said(0).map_or(0, |said| said.len());
+        self.exchange.hub.launch()?;
+        if let Err(error) = self.exchange.hub.ready() {
+            let said = self.refusal(said_from, &error)?;
+            if !said.contains("hutong-hub rebuild") {
+                ensure!(helps(&said), "the hub does not say what to do: {said}");
+                return Ok(Played::Refused(said));
+            }
+            return self.after_rebuild(said);
+        }
+        self.exchange.machines.iter_mut().try_for_each(|machine| machine.start())?;
+        match self.equal() {
+            Ok(()) => {
+                self.exchange.hub.stop()?;
+                self.exchange.hub.command(["verify-log"])?.ok().context("verify the log")?;
+                Ok(Played::Equal(self.said(said_from)?))
+            }
+            Err(error) => {
+                let process = self.exchange.hub.process().context("the hub was started")?;
+                if process.ended()?.is_none() {
+                    return Err(error.context("the hub runs, but not all places are equal"));
+                }
+                let said = self.refusal(said_from, &error)?;
+                ensure!(said.contains("hutong-hub rebuild"), "the hub broke off: {said}");
+                self.after_rebuild(said)
+            }
+        }
+    }
+
+    fn after_rebuild(&mut self, said: String) -> Result<Played> {
+        self.exchange.machines.iter_mut().try_for_each(|machine| machine.kill())?;
+        self.exchange.hub.kill()?;
+        self.exchange.hub.command(["rebuild"])?.ok().context("rebuild")?;
+        self.exchange.hub.start()?;
+        self.exchange.machines.iter_mut().try_for_each(|machine| machine.start())?;
+        self.equal()?;
+        Ok(Played::Rebuilt(said))
+    }
+
+    /// Waits until all places are equal, or the hub has ended.
+    fn equal(&mut self) -> Result<()> {
+        let mut last = String::new();
+        let within = ANSWERS_WITHIN;
+        let waited = until(within, "all digests are equal, or the hub has ended", || {
+            let ended = self.exchange.hub.process().is_none_or(|hub| !matches!(hub.ended(), Ok(None)));
+            if ended {
+                return Ok(Some(false));
+            }
+            if self.exchange.hub.flush().is_err() {
+                return Ok(None);
+            }
+            let Ran { success, out, err } = self.exchange.prove()?;
+            last = format!("{out}{err}");
+            Ok(success.then_some(true))
+        });
+        ensure!(waited.with_context(|| last.clone())?, "the hub ended: {last}");
+        Ok(())
+    }
+
+    fn refusal(&self, from: usize, error: &anyhow::Error) -> Result<String> {
+        let said = self.said(from)?;
+        ensure!(!said.contains("panicked") && !said.contains("a panic"), "the hub panicked: {said}");
+        let ended = format!("{error:#}").contains("ended with");
+        ensure!(ended || !said.is_empty(), "the hub hangs: {error:#}");
+        Ok(said)
+    }
+
+    /// What the hub logged from this byte on.
+    fn said(&self, from: usize) -> Result<String> {
+        let log = fs::read(self.exchange.path("logs").join("hub.log"))?;
+        Ok(String::from_utf8_lossy(log.get(from..).unwrap_or_default()).into_owned())
+    }
+
+    fn end(&mut self) -> Result<()> {
+        self.exchange.machines.iter_mut().try_for_each(|machine| machine.kill())?;
+        self.exchange.hub.kill()
+    }
+}
+
+/// Whether words tell a person what to do: a file or folder, or a command.
+pub fn helps(words: &str) -> bool {
+    ["backup", "rebuild", "restore", "bring", "remove", "init"].iter().any(|word| words.contains(word))
+}
+
+fn folder_of(exchange: &Exchange, state: State) -> PathBuf {
+    exchange.path(match state {
+        State::Stopped => "kept-stopped",
+        State::Killed => "kept-killed",
+    })
+}
+
+fn copy_all(exchange: &Exchange, to: &Path) -> Result<()> {
+    folder::copy(&exchange.hub.data(), &to.join("hub"))?;
+    for machine in &exchange.machines {
+        folder::copy(&machine.path(""), &to.join(&machine.name))?;
+    }
+    Ok(())
+}
+
+/// Writes both files anew; `round` changes rows, takes some away and adds some.
+fn write(exchange: &Exchange, round: usize) -> Result<()> {
+    let all = people(ROWS + ROUNDS + 1)?;
+    for (number, file) in ["bound.csv", "own.csv"].into_iter().enumerate() {
+        let mut rows = all[round..round + ROWS].to_vec();
+        for (at, row) in rows.iter_mut().enumerate() {
+            // Words that no compression shortens much: the log is to grow.
+            let noise = blake3::hash(format!("{round} {number} {at}").as_bytes()).to_hex();
+            row.xm = format!("示例{}", &noise[..24]);
+            row.je = (round * 1_000 + number).to_string();
+        }
+        let text = csv(&rows);
+        // The library has no amount; its telephone number stands in.
+        let text = if number == 0 { text.replace(",je\n", ",lxdh\n") } else { text };
+        exchange.machines[0].write(file, text)?;
+    }
+    Ok(())
+}
