@@ -95,6 +95,7 @@ fn no_cut_and_no_flip_goes_unnoticed() -> Result<()> {
     }
     println!("{tally}after {:.1} s", began.elapsed().as_secs_f32());
     ensure!(tally.of(Judgement::Named) > 0, "no case lost an entry below the marks");
+    ensure!(tally.of(Judgement::Torn) > 0, "no case lost an entry behind the marks");
     stage.done()
 }
 

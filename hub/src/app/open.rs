@@ -32,7 +32,9 @@ pub async fn open_log(config: &Config) -> anyhow::Result<(Arc<RocksLog>, OpenRep
     let place = folder.display().to_string();
     let (log, report) = tokio::task::spawn_blocking(move || RocksLog::open(folder, options))
         .await?
-        .with_context(|| format!("open the log in {place}"))?;
+        .with_context(|| {
+            format!("open the log in {place}; if a file of it is damaged, bring the folder back from a backup")
+        })?;
     report_opening(&report);
     Ok((Arc::new(log), report))
 }
