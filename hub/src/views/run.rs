@@ -50,9 +50,7 @@ pub(super) fn start(inner: &Arc<Inner>, tracker: &TaskTracker, cancel: &Cancella
         let runtime = tokio::runtime::Handle::current();
         tracker.spawn_blocking(move || {
             if let Err(error) = run(&inner, index, &cancel, &runtime) {
-                let reason: Arc<str> = format!("{}: {error}", error.code()).into();
-                tracing::error!(code = error.code(), error = ?error, "applying the log failed");
-                inner.fatal.send_replace(Some(reason));
+                inner.fail(&error);
             }
             // The last applier to end lets the digests end.
             if Arc::into_inner(running).is_some() {
