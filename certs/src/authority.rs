@@ -81,7 +81,9 @@ pub enum AuthorityError {
     #[error("the trusted roots")]
     Roots(#[from] RootsError),
     /// The certificate file holds something else than one root of an exchange.
-    #[error("ca.crt is not the whole certificate of an exchange's authority; bring it back from a backup")]
+    #[error(
+        "ca.crt is not the whole certificate of an exchange's authority; bring it back from a backup"
+    )]
     NotAnAuthority,
     /// Key and certificate are of different authorities.
     #[error("ca.key does not belong to ca.crt; bring both back from a backup")]

@@ -92,7 +92,10 @@ impl TokenBook {
             files::write_atomic(&path, &lines, Access::Private)?;
         }
         let journal = Journal::open(&path).map_err(|e| FileError::new("open", &path, e))?;
-        Ok(Self(Arc::new(Inner { state: Mutex::new(State { ledger, journal, torn }), _lock: lock })))
+        Ok(Self(Arc::new(Inner {
+            state: Mutex::new(State { ledger, journal, torn }),
+            _lock: lock,
+        })))
     }
 
     /// Issues one token for each node, all in one durable write. The tokens exist nowhere else: what

@@ -69,10 +69,7 @@ fn report_opening(report: &OpenReport) {
 ///
 /// # Errors
 /// When one cannot be read, or the configuration is of another exchange.
-pub async fn load_registry(
-    config: &Config,
-    log: &Arc<RocksLog>,
-) -> anyhow::Result<RegistryHandle> {
+pub async fn load_registry(config: &Config, log: &Arc<RocksLog>) -> anyhow::Result<RegistryHandle> {
     let reader = Arc::clone(log);
     let registry = tokio::task::spawn_blocking(move || RegistryHandle::load(&*reader))
         .await?

@@ -20,7 +20,9 @@ pub enum ViewError {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The storage engine met bytes that are not what it wrote.
-    #[error("the views' store failed to {action}, for a file of it is damaged: stop the hub and make the views anew with `hutong-hub rebuild`")]
+    #[error(
+        "the views' store failed to {action}, for a file of it is damaged: stop the hub and make the views anew with `hutong-hub rebuild`"
+    )]
     Corrupt {
         /// What was tried.
         action: &'static str,
@@ -43,13 +45,17 @@ pub enum ViewError {
     #[error("the log cannot be read for the views")]
     Log(#[from] LogError),
     /// Something stored does not decode: the views must be rebuilt.
-    #[error("the views hold an unreadable {what}; stop the hub and make them anew with `hutong-hub rebuild`")]
+    #[error(
+        "the views hold an unreadable {what}; stop the hub and make them anew with `hutong-hub rebuild`"
+    )]
     Damaged {
         /// What it should be.
         what: &'static str,
     },
     /// A record of the views does not encode or decode.
-    #[error("the views' {what} is unreadable; stop the hub and make them anew with `hutong-hub rebuild`")]
+    #[error(
+        "the views' {what} is unreadable; stop the hub and make them anew with `hutong-hub rebuild`"
+    )]
     Record {
         /// What it should be.
         what: &'static str,
@@ -58,7 +64,9 @@ pub enum ViewError {
         source: CodecError,
     },
     /// A stored JSON record does not decode.
-    #[error("the views' {what} is unreadable; stop the hub and make them anew with `hutong-hub rebuild`")]
+    #[error(
+        "the views' {what} is unreadable; stop the hub and make them anew with `hutong-hub rebuild`"
+    )]
     Json {
         /// What it should be.
         what: &'static str,

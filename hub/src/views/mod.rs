@@ -262,9 +262,11 @@ impl Views {
     /// # Errors
     /// When the store fails. The views are then of no use any more: see [`Views::fatal`].
     pub fn flush(&self) -> Result<()> {
-        let flushed = self.inner.appliers.iter().try_for_each(|applier| {
-            applier.lock().flush(&self.inner, true)
-        });
+        let flushed = self
+            .inner
+            .appliers
+            .iter()
+            .try_for_each(|applier| applier.lock().flush(&self.inner, true));
         if let Err(error) = &flushed {
             self.inner.fail(error);
         }

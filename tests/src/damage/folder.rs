@@ -18,7 +18,10 @@ pub fn files(root: &Path) -> Result<Vec<(PathBuf, u64)>> {
     let mut open = vec![root.to_owned()];
     while let Some(folder) = open.pop() {
         for entry in fs::read_dir(&folder).with_context(|| format!("list {}", folder.display()))? {
-            let (path, kind) = { let entry = entry?; (entry.path(), entry.file_type()?) };
+            let (path, kind) = {
+                let entry = entry?;
+                (entry.path(), entry.file_type()?)
+            };
             if kind.is_dir() {
                 open.push(path);
             } else if kind.is_file() {

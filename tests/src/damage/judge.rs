@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use hutong_hub::config::Config;
-use hutong_hub::log::{IncarnationRecord, PartitionId, RocksLog};
 use hutong_hub::log::rocks::Opening;
+use hutong_hub::log::{IncarnationRecord, PartitionId, RocksLog};
 use tokio::runtime::Runtime;
 
 use super::read::{Answers, Folder, LogRead, NowMs};
@@ -136,7 +136,9 @@ impl Judge {
         if of_log == Judgement::Found {
             // What the log lost cannot be made anew: what is answered must be right all the same.
             return match answers {
-                Ok(answers) => same_or_told(self.expected(&read.heads())?, &answers).map(|_| of_log),
+                Ok(answers) => {
+                    same_or_told(self.expected(&read.heads())?, &answers).map(|_| of_log)
+                }
                 Err(error) => refused(&error).map(|_| of_log),
             };
         }
@@ -150,7 +152,10 @@ impl Judge {
             Ok(answers) => same_or_told(self.expected(&read.heads())?, &answers)?,
             Err(error) => {
                 let words = format!("{error:#}");
-                ensure!(words.contains("hutong-hub rebuild"), "it does not say to rebuild: {words}");
+                ensure!(
+                    words.contains("hutong-hub rebuild"),
+                    "it does not say to rebuild: {words}"
+                );
                 false
             }
         };
@@ -165,7 +170,10 @@ impl Judge {
     fn anew(&self, folder: &Folder<'_>, log: &Arc<RocksLog>, read: &LogRead) -> Result<()> {
         folder.rebuild(log).context("rebuild the views")?;
         let answers = folder.answers(log).context("after a rebuild")?;
-        ensure!(same_or_told(self.expected(&read.heads())?, &answers)?, "after a rebuild: {answers:?}");
+        ensure!(
+            same_or_told(self.expected(&read.heads())?, &answers)?,
+            "after a rebuild: {answers:?}"
+        );
         Ok(())
     }
 
@@ -233,9 +241,9 @@ fn compare(whole: &LogRead, read: &LogRead) -> Result<Judgement> {
 }
 
 fn broken_at_or_before(read: &LogRead, partition: PartitionId, offset: u64) -> bool {
-    read.broken.iter().any(|broken| {
-        broken.position.partition == partition && broken.position.offset.0 <= offset
-    })
+    read.broken
+        .iter()
+        .any(|broken| broken.position.partition == partition && broken.position.offset.0 <= offset)
 }
 
 /// Whether the birth of an incarnation tells that an entry is gone: it says where it begins itself,

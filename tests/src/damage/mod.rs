@@ -80,10 +80,15 @@ fn kind_of(file: &Path) -> String {
     let (Some(first), last) = (parts.next(), parts.next_back()) else { return String::new() };
     match last {
         None => first,
-        Some(name) => match name.trim_end_matches(|c: char| c == '.' || c.is_ascii_digit()).rsplit_once('.') {
-            Some((_, suffix)) => format!("{first}/*.{suffix}"),
-            None => format!("{first}/{}", name.trim_end_matches(|c: char| c == '-' || c.is_ascii_digit())),
-        },
+        Some(name) => {
+            match name.trim_end_matches(|c: char| c == '.' || c.is_ascii_digit()).rsplit_once('.') {
+                Some((_, suffix)) => format!("{first}/*.{suffix}"),
+                None => format!(
+                    "{first}/{}",
+                    name.trim_end_matches(|c: char| c == '-' || c.is_ascii_digit())
+                ),
+            }
+        }
     }
 }
 

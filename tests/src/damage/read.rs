@@ -77,7 +77,9 @@ impl<'a> Folder<'a> {
     pub fn answers(&self, log: &Arc<RocksLog>) -> Result<Answers> {
         let registry = self.runtime.block_on(load_registry(&self.config, log))?;
         let views = self.runtime.block_on(open_views(&self.config, log))?;
-        views.apply_all().context("apply the log to the views; `hutong-hub rebuild` makes them anew")?;
+        views
+            .apply_all()
+            .context("apply the log to the views; `hutong-hub rebuild` makes them anew")?;
         let mut targets: Vec<Target> = vec![Target::Library(LibraryId::POPULATION)];
         let state = registry.read();
         targets.extend(state.entries().map(|entry| Target::Resource(entry.entry.code.clone())));
@@ -89,13 +91,21 @@ impl<'a> Folder<'a> {
     /// # Errors
     /// When that fails.
     pub fn rebuild(&self, log: &Arc<RocksLog>) -> Result<()> {
-        rebuild(self.config.path(files::VIEWS), self.config.views.clone(), Arc::clone(log), |_| {})?;
+        rebuild(
+            self.config.path(files::VIEWS),
+            self.config.views.clone(),
+            Arc::clone(log),
+            |_| {},
+        )?;
         Ok(())
     }
 
     /// The same folder with views of its own, made in `views` from nothing.
     pub fn with_views(&self, data: &Path) -> Self {
-        Self { runtime: self.runtime, config: Config { data_dir: data.to_owned(), ..self.config.clone() } }
+        Self {
+            runtime: self.runtime,
+            config: Config { data_dir: data.to_owned(), ..self.config.clone() },
+        }
     }
 
     /// What the keys, tokens and certificates are; each that cannot be used says why.
@@ -107,11 +117,14 @@ impl<'a> Folder<'a> {
         put("authority and certificate", self.pki());
         let book = TokenBook::open(&self.config.path(files::TOKENS), clock::now());
         let book = book.context("open the token book");
-        put("tokens", book.and_then(|book| {
-            let path = self.config.path(files::TOKENS);
-            ensure!(!book.was_torn(), "the book in {} lost its torn end", path.display());
-            Ok(format!("{:?}", book.list(clock::now())))
-        }));
+        put(
+            "tokens",
+            book.and_then(|book| {
+                let path = self.config.path(files::TOKENS);
+                ensure!(!book.was_torn(), "the book in {} lost its torn end", path.display());
+                Ok(format!("{:?}", book.list(clock::now())))
+            }),
+        );
         let pseudonym = KeyFolder::new(&self.config.path(files::PSEUDONYMS)).pseudonym(b"key", now);
         put("pseudonyms", pseudonym.map(|found| found.to_string()).context("make a pseudonym"));
         answers
@@ -156,7 +169,8 @@ fn ask(views: &Views, targets: &[Target]) -> Answers {
             continue;
         };
         let mut put = |what: &str, value: Result<String>| {
-            answers.insert(format!("{target}: {what}"), value.map_err(|error| format!("{error:#}")));
+            answers
+                .insert(format!("{target}: {what}"), value.map_err(|error| format!("{error:#}")));
         };
         put("rows", rows(&snapshot, place));
         put("feed", feed(views, &snapshot, place));

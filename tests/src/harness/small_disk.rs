@@ -38,10 +38,15 @@ pub fn alone(test: &str, body: impl FnOnce() -> Result<()>) -> Result<()> {
          {SKIP}=1 leaves it out",
         able.err.trim()
     );
+    // Removed only when the mounts in it are gone.
+    let mut folder = tempfile::Builder::new().prefix("hutong-mounts-").tempdir()?;
+    folder.disable_cleanup(true);
     let mut again = Command::new("unshare");
     again.args(unshare).arg(env::current_exe()?).args(["--exact", test, "--nocapture"]);
-    let status = again.env(ALONE, "1").status().context("start the test in its namespace")?;
+    again.env(ALONE, "1").env("TMPDIR", folder.path());
+    let status = again.status().context("start the test in its namespace")?;
     ensure!(status.success(), "{test} failed in its mount namespace; what it said stands above");
+    folder.disable_cleanup(false);
     Ok(())
 }
 
@@ -105,8 +110,10 @@ impl SmallDisk {
             // Ends when there is no room for another block.
             loop {
                 let (free, _, size) = self.blocks()?;
-                let (length, offset) = (block.min(free * size), fs::metadata(self.ballast())?.len());
-                let grow = ["-o", &offset.to_string(), "-l", &length.to_string()].map(str::to_owned);
+                let (length, offset) =
+                    (block.min(free * size), fs::metadata(self.ballast())?.len());
+                let grow =
+                    ["-o", &offset.to_string(), "-l", &length.to_string()].map(str::to_owned);
                 let grow = grow.iter().map(OsStr::new).map(OsStr::to_owned);
                 let ballast = self.ballast().into_os_string();
                 if length == 0 || !run(Path::new("fallocate"), grow.chain([ballast]))?.success {
@@ -136,7 +143,8 @@ impl SmallDisk {
     fn blocks(&self) -> Result<(u64, u64, u64)> {
         let told = run(Path::new("stat"), ["-f", "-c", "%a %b %S", &self.at.to_string_lossy()])?;
         let told = told.ok()?;
-        let numbers: Vec<u64> = told.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+        let numbers: Vec<u64> =
+            told.split_whitespace().filter_map(|word| word.parse().ok()).collect();
         match numbers[..] {
             [free, all, size] if all > 0 => Ok((free, all, size)),
             _ => bail!("stat -f said {told:?}"),
