@@ -38,7 +38,7 @@ bench: setup ## Measure and print the benchmarks
 	@$(RELEASE)
 	$(CITY) bench
 
-soak: setup ## 50 kills and 50 power cuts each of hub and agents, at a hundredth of the city: about 25 minutes; writes tests/SOAK.md
+soak: setup ## 50 kills and 50 power cuts each of hub and agents (25 minutes), and all damage to a hub's folder (an hour); writes tests/SOAK.md and tests/DAMAGE.md
 	@$(RELEASE)
 	HUTONG_BIN_DIR="$(abspath $(TARGET_DIR))/release" cargo test --release -p hutong-tests -- --ignored --nocapture soak
 

@@ -9,7 +9,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::run::run;
+use super::run::{run, run_command};
 use crate::damage::folder;
 
 /// Set in a test that runs in a mount namespace of its own.
@@ -44,8 +44,13 @@ pub fn alone(test: &str, body: impl FnOnce() -> Result<()>) -> Result<()> {
     let mut again = Command::new("unshare");
     again.args(unshare).arg(env::current_exe()?).args(["--exact", test, "--nocapture"]);
     again.env(ALONE, "1").env("TMPDIR", folder.path());
-    let status = again.status().context("start the test in its namespace")?;
-    ensure!(status.success(), "{test} failed in its mount namespace; what it said stands above");
+    let ran = run_command(&mut again).context("start the test in its namespace")?;
+    if !ran.success {
+        let why =
+            ran.out.lines().chain(ran.err.lines()).skip_while(|line| !line.starts_with("Error:"));
+        let why: Vec<_> = why.collect();
+        bail!("in its mount namespace: {}\n{}", why.join("\n"), ran.err);
+    }
     folder.disable_cleanup(false);
     Ok(())
 }
