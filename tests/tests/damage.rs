@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::io::Write as _;
 use std::path::Path;
 use std::time::Instant;
 
@@ -79,7 +80,7 @@ fn seed() -> Result<u64> {
         Ok(seed) => seed.parse().context("HUTONG_DAMAGE_SEED is a number")?,
         Err(_) => jiff::Timestamp::now().as_millisecond().unsigned_abs(),
     };
-    println!("repeat with HUTONG_DAMAGE_SEED={seed}");
+    writeln!(std::io::stdout(), "repeat with HUTONG_DAMAGE_SEED={seed}")?;
     Ok(seed)
 }
 
@@ -141,7 +142,8 @@ fn play(stage: &mut Stage, cases: &[(State, Damage)]) -> Result<BTreeMap<&'stati
             Played::Equal(said) if said.contains("agents send them again") => "equal; loss named",
             Played::Equal(_) => "equal",
         };
-        println!("{state:?}, {damage}: {word}, {:.1} s", began.elapsed().as_secs_f32());
+        let took = began.elapsed().as_secs_f32();
+        writeln!(std::io::stdout(), "{state:?}, {damage}: {word}, {took:.1} s")?;
         *counts.entry(word).or_default() += 1;
     }
     Ok(counts)

@@ -144,9 +144,10 @@ impl ViewError {
     }
 
     pub(super) fn engine(action: &'static str) -> impl FnOnce(rocksdb::Error) -> Self {
-        move |source| match source.kind() {
-            rocksdb::ErrorKind::Corruption => Self::Corrupt { action, source: Box::new(source) },
-            _ => Self::Engine { action, source: Box::new(source) },
+        move |source| {
+            let corrupt = source.kind() == rocksdb::ErrorKind::Corruption;
+            let source = Box::new(source);
+            if corrupt { Self::Corrupt { action, source } } else { Self::Engine { action, source } }
         }
     }
 
