@@ -146,12 +146,9 @@ impl RootSet {
 }
 
 fn anchor(certificate: &CertificateDer<'static>) -> Result<TrustAnchor<'static>, RootsError> {
-    if !certificate::is_whole_root(certificate) {
-        return Err(RootsError::Signature);
-    }
-    webpki::anchor_from_trusted_cert(certificate)
-        .map(|anchor| anchor.to_owned())
-        .map_err(RootsError::Damaged)
+    let anchor =
+        webpki::anchor_from_trusted_cert(certificate).map_err(RootsError::Damaged)?.to_owned();
+    if certificate::is_whole_root(certificate) { Ok(anchor) } else { Err(RootsError::Signature) }
 }
 
 impl fmt::Display for CaFingerprint {
@@ -211,6 +208,12 @@ mod tests {
         assert!(matches!(RootSet::new(many), Err(RootsError::TooMany(_))));
         let damaged = CertificateDer::from(vec![1, 2, 3]);
         assert!(matches!(RootSet::new([damaged]), Err(RootsError::Damaged(_))));
+        let whole = root();
+        for at in 0..whole.len() {
+            let mut bytes = whole.to_vec();
+            bytes[at] ^= 1;
+            assert!(RootSet::new([CertificateDer::from(bytes)]).is_err(), "byte {at}");
+        }
     }
 
     #[test]
