@@ -138,6 +138,7 @@ fn play(stage: &mut Stage, cases: &[(State, Damage)]) -> Result<BTreeMap<&'stati
         let played = played.with_context(|| format!("{state:?}, {damage}"))?;
         let word = match &played {
             Played::Refused(_) => "refused",
+            Played::Found(_) => "equal; verify-log names the entry",
             Played::Rebuilt(_) => "equal after a rebuild",
             Played::Equal(said) if said.contains("agents send them again") => "equal; loss named",
             Played::Equal(_) => "equal",
