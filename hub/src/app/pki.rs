@@ -34,9 +34,18 @@ pub(super) fn create(config: &Config, now: Timestamp) -> anyhow::Result<()> {
 /// When the authority or the roots cannot be used, or a certificate cannot be kept.
 pub fn load(config: &Config, now: Timestamp) -> anyhow::Result<(Arc<Authority>, HubTls)> {
     let folder = config.path(files::AUTHORITY);
-    let authority = Authority::load(&folder)
-        .with_context(|| format!("load the authority in {}", folder.display()))?;
-    let roots = authority.load_roots(&folder).context("load the trusted roots")?;
+    let authority = Authority::load(&folder).with_context(|| {
+        format!(
+            "load the authority in {0}; if it is damaged, bring {0} back from a backup",
+            folder.display()
+        )
+    })?;
+    let roots = authority.load_roots(&folder).with_context(|| {
+        format!(
+            "load the trusted roots; if they are damaged, bring {} back from a backup",
+            folder.display()
+        )
+    })?;
     let (certificate, key) = paths(config);
     let shown = |credentials| HubTls {
         credentials: Live::new(credentials),
