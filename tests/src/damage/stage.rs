@@ -16,7 +16,7 @@ use crate::harness::wait::until_true;
 use crate::harness::{Exchange, entries, until};
 
 /// Rows of each of the two files.
-const ROWS: usize = 300;
+const ROWS: usize = 200;
 /// Changes of the files after the last start; together they make the live log longer than what is
 /// cut of it.
 const ROUNDS: usize = 6;
