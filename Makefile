@@ -41,7 +41,7 @@ bench: setup ## Measure what the exchange reaches beside its limits (about 20 mi
 	@$(RELEASE)
 	$(CITY) bench $(if $(BENCH),$(foreach part,$(BENCH),--only $(part)),--out tests/BENCHMARKS.md)
 
-soak: setup ## 50 kills and 50 power cuts each of hub and agents, at a hundredth of the city: about 25 minutes; writes tests/SOAK.md
+soak: setup ## 50 kills and 50 power cuts each of hub and agents (25 minutes), and all damage to a hub's folder (an hour); writes tests/SOAK.md and tests/DAMAGE.md
 	@$(RELEASE)
 	HUTONG_BIN_DIR="$(abspath $(TARGET_DIR))/release" cargo test --release -p hutong-tests -- --ignored --nocapture soak
 

@@ -81,10 +81,12 @@ pub enum AuthorityError {
     #[error("the trusted roots")]
     Roots(#[from] RootsError),
     /// The certificate file holds something else than one root of an exchange.
-    #[error("ca.crt is not the certificate of an exchange's authority")]
+    #[error(
+        "ca.crt is not the whole certificate of an exchange's authority; bring it back from a backup"
+    )]
     NotAnAuthority,
     /// Key and certificate are of different authorities.
-    #[error("ca.key does not belong to ca.crt")]
+    #[error("ca.key does not belong to ca.crt; bring both back from a backup")]
     KeyMismatch,
     /// The identity is of another exchange.
     #[error("{identity} is not of the exchange {exchange}")]
@@ -273,6 +275,9 @@ impl Authority {
         let Identity::Exchange(exchange) = facts.identity else {
             return Err(AuthorityError::NotAnAuthority);
         };
+        if !certificate::is_whole_root(&root) {
+            return Err(AuthorityError::NotAnAuthority);
+        }
         if facts.public_key != rcgen::PublicKeyData::subject_public_key_info(&key) {
             return Err(AuthorityError::KeyMismatch);
         }

@@ -100,6 +100,13 @@ fn identity_of(certificate: &X509Certificate<'_>) -> Result<Identity, Certificat
     Ok(identity)
 }
 
+/// Whether a root bears its own signature. A handshake never looks at that, so it would not tell
+/// that a root's file was damaged.
+pub(crate) fn is_whole_root(certificate: &CertificateDer<'_>) -> bool {
+    let parsed = X509Certificate::from_der(certificate);
+    parsed.is_ok_and(|(_, root)| root.verify_signature(None).is_ok())
+}
+
 /// Certificates as PEM text, one after the other.
 #[must_use]
 pub fn to_pem<'a>(certificates: impl IntoIterator<Item = &'a CertificateDer<'a>>) -> String {

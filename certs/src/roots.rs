@@ -1,7 +1,7 @@
 //! The authorities that are trusted: one, or several while one takes over from another.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use rustls_pki_types::{CertificateDer, TrustAnchor};
@@ -42,9 +42,21 @@ pub enum RootsError {
     /// One is damaged.
     #[error("a root certificate is damaged")]
     Damaged(#[source] webpki::Error),
+    /// One does not bear its own signature.
+    #[error("a root certificate does not bear its own signature: it is damaged")]
+    Signature,
     /// The PEM text is damaged.
     #[error("the PEM text is damaged")]
     Pem(#[source] rustls_pki_types::pem::Error),
+    /// What a file holds cannot be trusted.
+    #[error("{} cannot be used; bring it back from a backup", path.display())]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: Box<RootsError>,
+    },
     /// The file cannot be read or written.
     #[error(transparent)]
     File(#[from] FileError),
@@ -87,7 +99,11 @@ impl RootSet {
     /// When it cannot be read or holds no usable roots.
     pub fn load(path: &Path) -> Result<Self, RootsError> {
         let text = files::read_text(path)?;
-        Self::new(certificate::from_pem(&text).map_err(RootsError::Pem)?)
+        let roots = certificate::from_pem(&text).map_err(RootsError::Pem).and_then(Self::new);
+        roots.map_err(|source| RootsError::Content {
+            path: path.to_owned(),
+            source: Box::new(source),
+        })
     }
 
     /// Writes the roots as a PEM file.
@@ -130,9 +146,9 @@ impl RootSet {
 }
 
 fn anchor(certificate: &CertificateDer<'static>) -> Result<TrustAnchor<'static>, RootsError> {
-    webpki::anchor_from_trusted_cert(certificate)
-        .map(|anchor| anchor.to_owned())
-        .map_err(RootsError::Damaged)
+    let anchor =
+        webpki::anchor_from_trusted_cert(certificate).map_err(RootsError::Damaged)?.to_owned();
+    if certificate::is_whole_root(certificate) { Ok(anchor) } else { Err(RootsError::Signature) }
 }
 
 impl fmt::Display for CaFingerprint {
@@ -192,6 +208,12 @@ mod tests {
         assert!(matches!(RootSet::new(many), Err(RootsError::TooMany(_))));
         let damaged = CertificateDer::from(vec![1, 2, 3]);
         assert!(matches!(RootSet::new([damaged]), Err(RootsError::Damaged(_))));
+        let whole = root();
+        for at in 0..whole.len() {
+            let mut bytes = whole.to_vec();
+            bytes[at] ^= 1;
+            assert!(RootSet::new([CertificateDer::from(bytes)]).is_err(), "byte {at}");
+        }
     }
 
     #[test]

@@ -15,7 +15,7 @@
  * Not seen: stdio (RocksDB's LOG file), and programs that make system calls without libc. Shared writable mappings
  * are reported as a warning, which the Rust side turns into an error.
  *
- * This file watches contents and syncs, names.c opening and names. All calls go to the kernel through syscall(2), so that nothing has to be looked up before the first use. One lock
+ * This file watches contents and syncs, names.c opening and names; faults.c lets syncs and reads fail. All calls go to the kernel through syscall(2), so that nothing has to be looked up before the first use. One lock
  * guards everything but the syncs themselves. The log's format: journal.h.
  */
 #define _GNU_SOURCE
@@ -272,8 +272,14 @@ static int synced(int fd, long call)
     /* Not under the lock: writes that arrive during the sync stand behind `upto` and stay uncovered. */
     struct timespec slow = {sync_ms / 1000, sync_ms % 1000 * 1000000};
     if (sync_ms > 0) nanosleep(&slow, NULL);
-    int r = (int)syscall(call, fd);
-    int error = errno;
+    int r, error;
+    if (fault_of_sync(fd, &st)) {
+        r = -1;
+        error = EIO;
+    } else {
+        r = (int)syscall(call, fd);
+        error = errno;
+    }
     if (r == 0) {
         pthread_mutex_lock(&watch_lock);
         if (S_ISREG(st.st_mode)) {

@@ -24,6 +24,8 @@ bool watch_path_of(int fd, char *path);
 void watch_new_inode(uint64_t ino);
 /* To be called before bytes [from, to) of the file behind `fd` change. */
 void before_change(int fd, const struct stat *st, uint64_t from, uint64_t to);
+/* Whether this sync has been ordered to fail; see faults.c. */
+bool fault_of_sync(int fd, const struct stat *st);
 
 #pragma GCC visibility pop
 #endif

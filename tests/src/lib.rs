@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod city;
+pub mod damage;
 pub mod harness;
 pub mod powercut;
 pub mod proof;

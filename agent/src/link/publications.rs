@@ -46,7 +46,7 @@ pub(super) async fn serve(
     while let Ok(left) = queue.try_recv() {
         left.release();
     }
-    if let Err(error) = look_for_a_new_log(&node, &session).await {
+    if let Err(error) = look_for_a_loss(&node, &session).await {
         return node.process.fatal.raise(&error);
     }
     for publication in node.publications() {
@@ -153,9 +153,11 @@ async fn publish(
     }
 }
 
-/// A hub whose log began a new incarnation may have lost what it had stored: every stream is
-/// compared once, also those that have nothing to send.
-async fn look_for_a_new_log(node: &Node, session: &Session) -> Result<(), StoreError> {
+/// A hub that is back may have lost what it had stored: every stream is compared once in a session,
+/// also those that have nothing to send. If its log began a new incarnation, it knows of a loss; but
+/// of a log whose very end was cut off nobody knows that except those who were told it is stored.
+async fn look_for_a_loss(node: &Node, session: &Session) -> Result<(), StoreError> {
+    node.publications().iter().for_each(|publication| publication.set_unverified(true));
     let known = node.store().get(Area::Nodes, incarnation_key(node).as_bytes())?;
     if known.as_deref() == Some(&session.welcome().incarnation.to_be_bytes()) {
         return Ok(());
@@ -163,11 +165,8 @@ async fn look_for_a_new_log(node: &Node, session: &Session) -> Result<(), StoreE
     if known.is_some() {
         tracing::warn!(node = %node.name(), incarnation = session.welcome().incarnation,
             "the hub's log began anew; everything is compared with it");
-        for publication in node.publications() {
-            publication.set_unverified(true);
-        }
     }
-    note_compared(node, session).await
+    Ok(())
 }
 
 /// Once all streams are compared with the hub's present log, that is kept.

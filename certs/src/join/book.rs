@@ -36,6 +36,7 @@ struct Inner {
 struct State {
     ledger: Ledger,
     journal: Journal,
+    torn: bool,
 }
 
 /// Why the book cannot be opened or used.
@@ -81,7 +82,7 @@ impl TokenBook {
         let path = folder.join(BOOK_FILE);
         let (mut ledger, torn) = read(&path)?;
         if torn {
-            tracing::warn!(path = %path.display(), "the token book's last, unfinished write is dropped");
+            tracing::warn!(path = %path.display(), "the token book's last, unfinished write is dropped; if no power was lost, a token issued or used last may be open again: withdraw it, or issue it anew");
         }
         if ledger.forget(now) > 0 || torn || !path.exists() {
             let mut lines = Vec::new();
@@ -91,7 +92,10 @@ impl TokenBook {
             files::write_atomic(&path, &lines, Access::Private)?;
         }
         let journal = Journal::open(&path).map_err(|e| FileError::new("open", &path, e))?;
-        Ok(Self(Arc::new(Inner { state: Mutex::new(State { ledger, journal }), _lock: lock })))
+        Ok(Self(Arc::new(Inner {
+            state: Mutex::new(State { ledger, journal, torn }),
+            _lock: lock,
+        })))
     }
 
     /// Issues one token for each node, all in one durable write. The tokens exist nowhere else: what
@@ -178,6 +182,12 @@ impl TokenBook {
         };
         durable.wait().await.map_err(|_| BookError::Stopped)?;
         Ok(count)
+    }
+
+    /// Whether the end of the file was torn when it was opened, and dropped: normal after a power cut.
+    #[must_use]
+    pub fn was_torn(&self) -> bool {
+        self.state().torn
     }
 
     /// All tokens that are remembered, ordered by department and node.

@@ -16,15 +16,17 @@ mod resolve;
 mod verify;
 
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use hutong_schema::ids::ExchangeName;
 use hutong_schema::wire::version::{ALPN, ALPN_ENROL};
+use jiff::Timestamp;
 use quinn::crypto::rustls::{HandshakeData, QuicClientConfig, QuicServerConfig};
 use rustls::client::danger::ServerCertVerifier;
 use rustls::client::{ResolvesClientCert, Resumption};
 use rustls::crypto::{CryptoProvider, aws_lc_rs as suites};
 use rustls::server::NoServerSessionStorage;
-use rustls_pki_types::CertificateDer;
+use rustls_pki_types::{CertificateDer, UnixTime};
 
 pub use refusal::{By, HandshakeFailure, PeerRefusal, explain};
 pub use reset::{ResetKey, ResetKeyError};
@@ -107,6 +109,19 @@ pub enum IdentityMissing {
 pub fn install_provider() {
     // The error says that another call was first, which is as good.
     let _ = Arc::unwrap_or_clone(provider()).install_default();
+}
+
+impl HubTls {
+    /// Whether nodes would take the hub for what it is, at this time.
+    ///
+    /// # Errors
+    /// With what a node would refuse it for.
+    pub fn accepted_by_nodes(&self, now: Timestamp) -> Result<(), PeerRefusal> {
+        let seconds = u64::try_from(now.as_second()).unwrap_or_default();
+        let now = UnixTime::since_unix_epoch(Duration::from_secs(seconds));
+        let (credentials, roots) = (self.credentials.current(), self.roots.current());
+        verify::verify_hub(credentials.chain(), &roots, &self.exchange, now)
+    }
 }
 
 /// The hub's side of QUIC, for both protocols. Limits of connections and streams are the caller's:

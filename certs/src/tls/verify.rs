@@ -127,6 +127,20 @@ pub(crate) fn verify_node(
     shown.verify(roots.anchors(), KeyUsage::client_auth(), Some(exchange))
 }
 
+/// Verifies outside of a handshake what nodes verify in one: that a certificate comes from one of
+/// the roots, is valid at `now` and the hub's.
+pub(super) fn verify_hub(
+    chain: &[CertificateDer<'_>],
+    roots: &RootSet,
+    exchange: &ExchangeName,
+    now: UnixTime,
+) -> Result<(), PeerRefusal> {
+    let (certificate, others) =
+        chain.split_first().ok_or_else(|| PeerRefusal::Unusable("no certificate".to_owned()))?;
+    let shown = Shown { certificate, others, now };
+    hub_only(shown.verify(roots.anchors(), KeyUsage::server_auth(), Some(exchange))?)
+}
+
 impl ClientCertVerifier for NodeVerifier {
     fn client_auth_mandatory(&self) -> bool {
         // Enrolment has no certificate to show; see `require_identity`.

@@ -10,6 +10,8 @@ mod standing;
 
 pub use found::{Founding, found};
 pub use logging::{LogFormat, start as start_logging};
+pub use open::{load_registry, open_log, open_views};
+pub use pki::load as load_keys;
 pub use serve::{Addresses, Ended, serve};
 
 /// Exit status when the disk is full: the service manager does not start the hub again.

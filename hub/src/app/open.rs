@@ -14,14 +14,29 @@ use crate::{
     views::{Views, registry::RegistryHandle},
 };
 
-pub(super) async fn open_log(config: &Config) -> anyhow::Result<Arc<RocksLog>> {
+/// Opens the log, and tells in the hub's own log what opening found.
+///
+/// # Errors
+/// When there is none, or none that can be opened.
+pub async fn open_log(config: &Config) -> anyhow::Result<(Arc<RocksLog>, OpenReport)> {
     let (folder, options) = (config.path(files::LOG), config.log.clone());
+    let authority = config.path(files::AUTHORITY);
+    if !folder.exists() && authority.exists() {
+        bail!(
+            "the log's folder {} is gone, but an exchange was founded here (its authority is in {}): bring the folder back from a backup",
+            folder.display(),
+            authority.display()
+        );
+    }
     no_exchange_unless(folder.exists(), config)?;
+    let place = folder.display().to_string();
     let (log, report) = tokio::task::spawn_blocking(move || RocksLog::open(folder, options))
         .await?
-        .context("open the log")?;
+        .with_context(|| {
+            format!("open the log in {place}; if a file of it is damaged, bring the folder back from a backup")
+        })?;
     report_opening(&report);
-    Ok(Arc::new(log))
+    Ok((Arc::new(log), report))
 }
 
 fn no_exchange_unless(founded: bool, config: &Config) -> anyhow::Result<()> {
@@ -50,10 +65,11 @@ fn report_opening(report: &OpenReport) {
     }
 }
 
-pub(super) async fn load_registry(
-    config: &Config,
-    log: &Arc<RocksLog>,
-) -> anyhow::Result<RegistryHandle> {
+/// Folds the governance events of the log.
+///
+/// # Errors
+/// When one cannot be read, or the configuration is of another exchange.
+pub async fn load_registry(config: &Config, log: &Arc<RocksLog>) -> anyhow::Result<RegistryHandle> {
     let reader = Arc::clone(log);
     let registry = tokio::task::spawn_blocking(move || RegistryHandle::load(&*reader))
         .await?
@@ -75,7 +91,11 @@ pub(super) async fn load_registry(
     Ok(registry)
 }
 
-pub(super) async fn open_views(config: &Config, log: &Arc<RocksLog>) -> anyhow::Result<Views> {
+/// Opens the views over a log; nothing is applied yet.
+///
+/// # Errors
+/// When they cannot be opened.
+pub async fn open_views(config: &Config, log: &Arc<RocksLog>) -> anyhow::Result<Views> {
     let folder = config.path(files::VIEWS);
     let (options, log) = (config.views.clone(), Arc::clone(log));
     let opened = tokio::task::spawn_blocking(move || Views::open(Path::new(&folder), options, log));

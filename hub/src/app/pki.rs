@@ -29,30 +29,53 @@ pub(super) fn create(config: &Config, now: Timestamp) -> anyhow::Result<()> {
 }
 
 /// Loads the authority, and what the hub shows and trusts; renews its certificate when it is due.
-pub(super) fn load(config: &Config, now: Timestamp) -> anyhow::Result<(Arc<Authority>, HubTls)> {
+///
+/// # Errors
+/// When the authority or the roots cannot be used, or a certificate cannot be kept.
+pub fn load(config: &Config, now: Timestamp) -> anyhow::Result<(Arc<Authority>, HubTls)> {
     let folder = config.path(files::AUTHORITY);
-    let authority = Authority::load(&folder)
-        .with_context(|| format!("load the authority in {}", folder.display()))?;
-    let roots = authority.load_roots(&folder).context("load the trusted roots")?;
+    let authority = Authority::load(&folder).with_context(|| {
+        format!(
+            "load the authority in {0}; if it is damaged, bring {0} back from a backup",
+            folder.display()
+        )
+    })?;
+    let roots = authority.load_roots(&folder).with_context(|| {
+        format!(
+            "load the trusted roots; if they are damaged, bring {} back from a backup",
+            folder.display()
+        )
+    })?;
     let (certificate, key) = paths(config);
-    let credentials = match Credentials::load(&certificate, &key) {
-        Ok(present) if present.facts().not_after.duration_since(now) > RENEW_BEFORE => present,
-        Ok(_) => {
-            tracing::info!("the hub's certificate is renewed");
-            issue_hub(&authority, config, now)?
-        }
-        Err(error) => {
-            tracing::warn!(%error, "the hub's certificate cannot be used and is made anew");
-            issue_hub(&authority, config, now)?
-        }
-    };
-    let tls = HubTls {
+    let shown = |credentials| HubTls {
         credentials: Live::new(credentials),
-        roots: Live::new(roots),
+        roots: Live::new(roots.clone()),
         revoked: RevocationList::default(),
         exchange: config.exchange.clone(),
     };
+    let present = Credentials::load(&certificate, &key).map(shown);
+    let refusal = match &present {
+        Ok(tls) if left(tls, now) < RENEW_BEFORE => {
+            tracing::info!("the hub's certificate is renewed");
+            None
+        }
+        Ok(tls) => match tls.accepted_by_nodes(now) {
+            Ok(()) => return Ok((Arc::new(authority), tls.clone())),
+            // A certificate that was damaged may read well: nodes look at its signature.
+            Err(refusal) => Some(refusal.to_string()),
+        },
+        Err(error) => Some(error.to_string()),
+    };
+    if let Some(reason) = refusal {
+        tracing::warn!(%reason, "the hub's certificate cannot be used and is made anew");
+    }
+    let tls = shown(issue_hub(&authority, config, now)?);
     Ok((Arc::new(authority), tls))
+}
+
+/// How long the hub's certificate is still valid.
+fn left(tls: &HubTls, now: Timestamp) -> SignedDuration {
+    tls.credentials.current().facts().not_after.duration_since(now)
 }
 
 fn issue_hub(

@@ -102,7 +102,7 @@ pub async fn serve(
     let readiness = Readiness::waiting("the log is opened");
     let http = public(&config, &tasks, &readiness, metrics).await?;
 
-    let log = open_log(&config).await?;
+    let (log, _) = open_log(&config).await?;
     let registry = load_registry(&config, &log).await?;
     let views = open_views(&config, &log).await?;
     views.start(&tasks.tracker, &tasks.closing);
@@ -112,18 +112,23 @@ pub async fn serve(
 
     readiness.wait_for("the views catch up with the log");
     tokio::pin!(stop);
-    tokio::select! {
-        caught_up = running.views.caught_up() => caught_up.context("the views could not catch up")?,
+    let caught_up = tokio::select! {
+        caught_up = running.views.caught_up() => caught_up.context("the views could not catch up"),
         () = &mut stop => return running.drain(Ended::InOrder).await,
-    }
-    readiness.wait_for("the doors are opened");
-    let (office, gate) = running.wire(registry, started_ms).await?;
-    let quic = gate.address().context("the QUIC address")?;
-    running.open_doors(gate, &office).await?;
-    readiness.reached(office);
-    let addresses = Addresses { quic, http };
-    running.publish(addresses)?;
-    tracing::info!(%quic, %http, exchange = %config.exchange, "ready");
+    };
+    let opened = match caught_up {
+        Ok(()) => running.open(registry, http, started_ms, &readiness).await,
+        Err(error) => Err(error),
+    };
+    let addresses = match opened {
+        Ok(addresses) => addresses,
+        // What applies the log must end before the runtime does.
+        Err(error) => {
+            running.end_tasks().await;
+            return Err(error);
+        }
+    };
+    tracing::info!(quic = %addresses.quic, %http, exchange = %config.exchange, "ready");
     ready(addresses);
 
     let ended = running.until_ended(stop).await;
@@ -132,6 +137,36 @@ pub async fn serve(
 }
 
 impl Running {
+    /// Opens the doors.
+    async fn open(
+        &self,
+        registry: RegistryHandle,
+        http: SocketAddr,
+        started_ms: i64,
+        readiness: &Readiness,
+    ) -> anyhow::Result<Addresses> {
+        readiness.wait_for("the doors are opened");
+        let (office, gate) = self.wire(registry, started_ms).await?;
+        let quic = gate.address().context("the QUIC address")?;
+        self.open_doors(gate, &office).await?;
+        readiness.reached(office);
+        let addresses = Addresses { quic, http };
+        self.publish(addresses)?;
+        Ok(addresses)
+    }
+
+    /// Lets the owners of state finish, within the grace.
+    async fn end_tasks(&self) {
+        self.tasks.closing.cancel();
+        self.tasks.tracker.close();
+        if tokio::time::timeout(self.config.grace, self.tasks.tracker.wait()).await.is_err() {
+            tracing::warn!(
+                left = self.tasks.tracker.len(),
+                "not everything was finished within the grace"
+            );
+        }
+    }
+
     /// Puts everything together; nothing is served yet.
     async fn wire(
         &self,
@@ -283,20 +318,13 @@ impl Running {
             return Ok(ended);
         }
         tracing::info!(grace_s = self.config.grace.as_secs(), "draining");
-        let Self { config, tasks, sessions, cancel, log, views, .. } = self;
-        cancel.cancel();
-        sessions.close();
-        if tokio::time::timeout(config.grace, sessions.wait()).await.is_err() {
-            tracing::warn!(left = sessions.len(), "not everybody finished within the grace");
+        self.cancel.cancel();
+        self.sessions.close();
+        if tokio::time::timeout(self.config.grace, self.sessions.wait()).await.is_err() {
+            tracing::warn!(left = self.sessions.len(), "not everybody finished within the grace");
         }
-        tasks.closing.cancel();
-        tasks.tracker.close();
-        if tokio::time::timeout(config.grace, tasks.tracker.wait()).await.is_err() {
-            tracing::warn!(
-                left = tasks.tracker.len(),
-                "not everything was finished within the grace"
-            );
-        }
+        self.end_tasks().await;
+        let Self { config, log, views, .. } = self;
         for name in [files::SOCKET, files::QUIC_ADDRESS, files::HTTP_ADDRESS] {
             // They only say where a hub was; the next one replaces them.
             let _ = std::fs::remove_file(config.path(name));

@@ -11,7 +11,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use sha2::Sha256;
+use sha2::{Digest, Sha256};
 
 /// The pseudonym of a key: period and the first 16 bytes of its HMAC-SHA-256, hexadecimal.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -36,9 +36,9 @@ pub enum KeyFolderError {
         #[source]
         source: io::Error,
     },
-    /// The file does not hold 32 bytes.
+    /// The file does not hold a key and its check.
     #[error(
-        "the pseudonym key {path} does not hold 32 bytes; restore it from a backup, or remove it to start a new one"
+        "the pseudonym key {path} is damaged; restore it from a backup, or remove it to start a new one"
     )]
     Damaged {
         /// The file.
@@ -89,9 +89,7 @@ impl KeyFolder {
         let path = self.folder.join(format!("{period}.key"));
         let failed = |source| KeyFolderError::File { path: path.clone(), source };
         match std::fs::read(&path) {
-            Ok(bytes) => {
-                bytes.try_into().map_err(|_| KeyFolderError::Damaged { path: path.clone() })
-            }
+            Ok(bytes) => open(&bytes).ok_or(KeyFolderError::Damaged { path }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let secret: [u8; 32] = rand::random();
                 self.create(&path, &secret).map_err(failed)?;
@@ -107,9 +105,28 @@ impl KeyFolder {
         let mut options = std::fs::OpenOptions::new();
         let mut file = options.write(true).create_new(true).mode(0o600).open(path)?;
         file.write_all(secret)?;
+        file.write_all(&check(secret))?;
         file.sync_all()?;
         std::fs::File::open(&self.folder)?.sync_all()
     }
+}
+
+/// Length of the check behind a key, bytes.
+const CHECK: usize = 8;
+
+/// What stands behind a key in its file: a key of which one bit is another would give other
+/// pseudonyms, and nobody would know.
+fn check(secret: &[u8; 32]) -> [u8; CHECK] {
+    let mut check = [0; CHECK];
+    let hash = Sha256::digest(secret);
+    check.iter_mut().zip(hash).for_each(|(to, from)| *to = from);
+    check
+}
+
+/// The key in a file: 32 bytes and their check. Files of earlier versions have no check.
+fn open(bytes: &[u8]) -> Option<[u8; 32]> {
+    let (secret, rest) = bytes.split_first_chunk()?;
+    (rest.is_empty() || rest == check(secret)).then_some(*secret)
 }
 
 #[cfg(test)]
@@ -136,8 +153,21 @@ mod tests {
     #[test]
     fn a_damaged_key_is_named() {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("2026-11.key"), b"short").unwrap();
-        let error = KeyFolder::new(folder.path()).pseudonym(b"k", NOVEMBER).unwrap_err();
-        assert!(matches!(error, KeyFolderError::Damaged { .. }), "{error}");
+        let path = folder.path().join("2026-11.key");
+        let pseudonym = || KeyFolder::new(folder.path()).pseudonym(b"k", NOVEMBER);
+        let damaged = || matches!(pseudonym(), Err(KeyFolderError::Damaged { .. }));
+        std::fs::write(&path, b"short").unwrap();
+        assert!(damaged());
+        std::fs::remove_file(&path).unwrap();
+        let whole = pseudonym().unwrap();
+        let bytes = std::fs::read(&path).unwrap();
+        for at in 0..bytes.len() {
+            let mut flipped = bytes.clone();
+            flipped[at] ^= 1;
+            std::fs::write(&path, flipped).unwrap();
+            assert!(damaged(), "byte {at}");
+        }
+        std::fs::write(&path, &bytes[..32]).unwrap();
+        assert_eq!(pseudonym().unwrap(), whole, "the key of an earlier version");
     }
 }

@@ -19,6 +19,17 @@ pub enum ViewError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The storage engine met bytes that are not what it wrote.
+    #[error(
+        "the views' store failed to {action}, for a file of it is damaged: stop the hub and make the views anew with `hutong-hub rebuild`"
+    )]
+    Corrupt {
+        /// What was tried.
+        action: &'static str,
+        /// The engine's words.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// A file operation beside the store failed.
     #[error("cannot {action} {path}")]
     Io {
@@ -34,13 +45,17 @@ pub enum ViewError {
     #[error("the log cannot be read for the views")]
     Log(#[from] LogError),
     /// Something stored does not decode: the views must be rebuilt.
-    #[error("the views hold an unreadable {what}; rebuild them")]
+    #[error(
+        "the views hold an unreadable {what}; stop the hub and make them anew with `hutong-hub rebuild`"
+    )]
     Damaged {
         /// What it should be.
         what: &'static str,
     },
     /// A record of the views does not encode or decode.
-    #[error("the views' {what} is unreadable")]
+    #[error(
+        "the views' {what} is unreadable; stop the hub and make them anew with `hutong-hub rebuild`"
+    )]
     Record {
         /// What it should be.
         what: &'static str,
@@ -49,7 +64,9 @@ pub enum ViewError {
         source: CodecError,
     },
     /// A stored JSON record does not decode.
-    #[error("the views' {what} is unreadable")]
+    #[error(
+        "the views' {what} is unreadable; stop the hub and make them anew with `hutong-hub rebuild`"
+    )]
     Json {
         /// What it should be.
         what: &'static str,
@@ -113,7 +130,10 @@ impl ViewError {
             Self::Engine { .. } => "HT-VIEW-ENGINE",
             Self::Io { .. } => "HT-VIEW-IO",
             Self::Log(_) => "HT-VIEW-LOG",
-            Self::Damaged { .. } | Self::Record { .. } | Self::Json { .. } => "HT-VIEW-DAMAGED",
+            Self::Corrupt { .. }
+            | Self::Damaged { .. }
+            | Self::Record { .. }
+            | Self::Json { .. } => "HT-VIEW-DAMAGED",
             Self::Payload { .. } | Self::Block { .. } => "HT-VIEW-BATCH",
             Self::NoSuchPosition { .. } => "HT-VIEW-POSITION",
             Self::UnknownResource(_) | Self::UnknownTarget(_) => "HT-VIEW-TARGET",
@@ -124,7 +144,11 @@ impl ViewError {
     }
 
     pub(super) fn engine(action: &'static str) -> impl FnOnce(rocksdb::Error) -> Self {
-        move |source| Self::Engine { action, source: Box::new(source) }
+        move |source| {
+            let corrupt = source.kind() == rocksdb::ErrorKind::Corruption;
+            let source = Box::new(source);
+            if corrupt { Self::Corrupt { action, source } } else { Self::Engine { action, source } }
+        }
     }
 
     pub(super) fn io(

@@ -118,6 +118,14 @@ struct Inner {
 }
 
 impl Inner {
+    /// After this nothing is applied any more, and the app is told to end the process: a store that
+    /// failed to write may have lost what it did not tell of.
+    fn fail(&self, error: &ViewError) {
+        let reason: Arc<str> = format!("{}: {error}", error.code()).into();
+        tracing::error!(code = error.code(), ?error, "the views cannot go on");
+        self.fatal.send_replace(Some(reason));
+    }
+
     fn applied(&self, partition: PartitionId) -> Option<&watch::Sender<Offset>> {
         let index = partition.0.checked_sub(PartitionId::FIXED)?;
         self.applied.get(usize::from(index))
@@ -252,12 +260,17 @@ impl Views {
     /// Blocks.
     ///
     /// # Errors
-    /// When the store fails.
+    /// When the store fails. The views are then of no use any more: see [`Views::fatal`].
     pub fn flush(&self) -> Result<()> {
-        for applier in &self.inner.appliers {
-            applier.lock().flush(&self.inner, true)?;
+        let flushed = self
+            .inner
+            .appliers
+            .iter()
+            .try_for_each(|applier| applier.lock().flush(&self.inner, true));
+        if let Err(error) = &flushed {
+            self.inner.fail(error);
         }
-        Ok(())
+        flushed
     }
 
     /// The views at this moment. Reading blocks on the disk.

@@ -53,7 +53,7 @@ pub(super) fn start(inner: &Arc<Inner>, tracker: &TaskTracker, cancel: &Cancella
         let runtime = tokio::runtime::Handle::current();
         background("hutong-views", inner, tracker, move || {
             if let Err(error) = run(&own, index, &cancel, &runtime) {
-                fail(&own, &error);
+                own.fail(&error);
             }
             // The last applier to end lets the digests end.
             if Arc::into_inner(running).is_some() {
@@ -80,14 +80,8 @@ fn background(
         drop(token);
     });
     if let Err(source) = spawned {
-        fail(inner, &ViewError::io("start the thread", std::path::Path::new(name))(source));
+        inner.fail(&ViewError::io("start the thread", std::path::Path::new(name))(source));
     }
-}
-
-fn fail(inner: &Inner, error: &ViewError) {
-    let reason: Arc<str> = format!("{}: {error}", error.code()).into();
-    tracing::error!(code = error.code(), error = ?error, "applying the log failed");
-    inner.fatal.send_replace(Some(reason));
 }
 
 fn run(

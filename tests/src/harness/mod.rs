@@ -16,7 +16,9 @@ pub mod process;
 pub mod programs;
 pub mod promise;
 pub mod rows;
+
 pub mod run;
+pub mod small_disk;
 pub mod wait;
 
 pub use agent::Machine;

@@ -31,9 +31,10 @@ use std::{env, fs, io};
 pub use rollback::Discarded;
 
 /// The library's sources; compiled when first needed, so that no build script is.
-const SOURCES: [(&str, &str); 5] = [
+const SOURCES: [(&str, &str); 6] = [
     ("powercut.c", include_str!("../../powercut/powercut.c")),
     ("names.c", include_str!("../../powercut/names.c")),
+    ("faults.c", include_str!("../../powercut/faults.c")),
     ("journal.c", include_str!("../../powercut/journal.c")),
     ("journal.h", include_str!("../../powercut/journal.h")),
     ("watch.h", include_str!("../../powercut/watch.h")),
@@ -84,6 +85,24 @@ pub struct PowerCut {
     sync_takes: Duration,
 }
 
+/// What a disk is to fail at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The next sync, once.
+    Sync,
+    /// Every read, until [`PowerCut::heal`].
+    Read,
+}
+
+impl Fault {
+    fn order(self) -> &'static str {
+        match self {
+            Fault::Sync => "sync",
+            Fault::Read => "read",
+        }
+    }
+}
+
 impl PowerCut {
     /// Prepares to watch `dir` (created if missing). `journal` must lie outside of it, on the same file system.
     ///
@@ -110,13 +129,54 @@ impl PowerCut {
         PowerCut { sync_takes, ..self }
     }
 
+    /// Lets the disk fail from now on at files with `part` in their path; see `tests/powercut/faults.c`.
+    ///
+    /// # Errors
+    /// When the order cannot be written.
+    pub fn fail(&self, fault: Fault, part: &str) -> Result<(), PowerCutError> {
+        let path = self.journal.join(fault.order());
+        fs::write(&path, part).map_err(PowerCutError::io("cannot write", &path))
+    }
+
+    /// Takes back what [`PowerCut::fail`] ordered.
+    ///
+    /// # Errors
+    /// When that cannot be removed.
+    pub fn heal(&self) -> Result<(), PowerCutError> {
+        for fault in [Fault::Sync, Fault::Read] {
+            let path = self.journal.join(fault.order());
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(PowerCutError::io("cannot remove", &path)(error));
+                }
+                Ok(()) | Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// What failed, a line each: `failed PATH`; `again PATH` for a later sync of a file whose sync had
+    /// failed.
+    ///
+    /// # Errors
+    /// When that cannot be read.
+    pub fn failures(&self) -> Result<Vec<String>, PowerCutError> {
+        let path = self.journal.join("done");
+        match fs::read_to_string(&path) {
+            Ok(text) => Ok(text.lines().map(str::to_owned).collect()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) => Err(PowerCutError::io("cannot read", &path)(error)),
+        }
+    }
+
     /// What the process needs in its environment to be watched; its children inherit it.
     #[must_use]
-    pub fn environment(&self) -> [(&'static str, OsString); 4] {
+    pub fn environment(&self) -> [(&'static str, OsString); 5] {
         [
             ("LD_PRELOAD", self.library.clone().into()),
             ("HUTONG_POWERCUT_DIR", self.dir.clone().into()),
             ("HUTONG_POWERCUT_JOURNAL", self.journal.clone().into()),
+            ("HUTONG_POWERCUT_FAULTS", self.journal.clone().into()),
             ("HUTONG_POWERCUT_SYNC_MS", self.sync_takes.as_millis().to_string().into()),
         ]
     }
