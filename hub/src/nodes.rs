@@ -12,10 +12,13 @@ use std::{
 
 use hutong_schema::{
     ids::{CreditCode, ResourceCode},
-    wire::v1::control::{Depth, DigestFound, Heartbeat, Key, Subject},
+    wire::v1::{
+        Refused,
+        control::{Depth, DigestFound, Heartbeat, Key, Subject},
+    },
 };
 use parking_lot::Mutex;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::numbers::NodeNo;
 
@@ -47,6 +50,9 @@ pub struct Arrival {
     pub since_ms: i64,
     /// Its clock minus ours, milliseconds.
     pub clock_skew_ms: i64,
+    /// Serial number of the certificate that it stands for, hexadecimal: the one that it showed, or
+    /// the one that it got for that since.
+    pub serial: String,
 }
 
 /// A connected node as the operator sees it.
@@ -113,6 +119,7 @@ struct Connected {
     visit: u64,
     presence: Presence,
     requests: mpsc::Sender<Request>,
+    out: watch::Sender<Option<Refused>>,
 }
 
 /// A node's stay; when dropped, the node is away.
@@ -122,6 +129,7 @@ pub struct Visit {
     node: NodeNo,
     visit: u64,
     requests: mpsc::Receiver<Request>,
+    out: watch::Receiver<Option<Refused>>,
 }
 
 impl Nodes {
@@ -147,9 +155,10 @@ impl Nodes {
         }
         let visit = self.visits.fetch_add(1, Ordering::Relaxed);
         let (requests, receiver) = mpsc::channel(REQUESTS_MAX);
+        let (out, thrown_out) = watch::channel(None);
         let presence = Presence { arrival, heartbeat: None };
-        connected.insert(node, Connected { visit, presence, requests });
-        Ok(Visit { nodes: self.clone(), node, visit, requests: receiver })
+        connected.insert(node, Connected { visit, presence, requests, out });
+        Ok(Visit { nodes: self.clone(), node, visit, requests: receiver, out: thrown_out })
     }
 
     /// How many nodes are connected.
@@ -203,10 +212,24 @@ impl Nodes {
         }
     }
 
-    /// Closes a node's connection, if it has one. A full queue means that the connection is stuck;
-    /// it ends by its idle timeout.
-    pub fn close(&self, node: NodeNo, reason: &str) {
-        let _ = self.request(node, Request::Close { reason: reason.to_owned() });
+    /// Judges a node, if it is connected, by the certificate that it stands for, and throws it out
+    /// at once when it is refused now: whatever its connection is doing or waiting for.
+    pub fn judge(&self, node: NodeNo, verdict: impl Fn(&str) -> Result<(), Refused>) {
+        if let Some(connected) = self.connected.lock().get(&node)
+            && let Err(refused) = verdict(&connected.presence.arrival.serial)
+        {
+            connected.out.send_replace(Some(refused));
+        }
+    }
+
+    /// A node got its next certificate: a connection that was made with the one before goes on, and
+    /// stands for the new one.
+    pub fn renewed(&self, node: NodeNo, replaces: &str, serial: &str) {
+        if let Some(connected) = self.connected.lock().get_mut(&node)
+            && connected.presence.arrival.serial == replaces
+        {
+            serial.clone_into(&mut connected.presence.arrival.serial);
+        }
     }
 
     fn request(&self, node: NodeNo, request: Request) -> Result<(), NoAnswer> {
@@ -225,6 +248,18 @@ impl Visit {
         match self.requests.recv().await {
             Some(request) => request,
             None => std::future::pending().await,
+        }
+    }
+
+    /// Resolves when the node is to be thrown out, with what it is told; else never.
+    pub fn thrown_out(&self) -> impl Future<Output = Refused> + Send + 'static {
+        let mut out = self.out.clone();
+        async move {
+            match out.wait_for(Option::is_some).await.map(|refused| refused.clone()) {
+                Ok(Some(refused)) => refused,
+                // Replaced by a newer connection of the same node: that closes it in good order.
+                Ok(None) | Err(_) => std::future::pending().await,
+            }
         }
     }
 
@@ -259,6 +294,7 @@ mod tests {
             address: ([127, 0, 0, 1], 1).into(),
             since_ms: 0,
             clock_skew_ms: 0,
+            serial: "0a".into(),
         }
     }
 

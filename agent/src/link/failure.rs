@@ -102,9 +102,11 @@ fn by_handshake(failure: &HandshakeFailure) -> Option<&'static str> {
         Some("HT-2003" | "HT-2004" | "HT-2009") => Some(
             "one side belongs to another exchange or was set up anew: check [hub] address, then enrol again with a token of this hub",
         ),
-        Some("HT-2005") => {
-            Some("the operator revoked this certificate: ask why, then enrol with a new token")
-        }
+        Some("HT-2005") => Some(
+            "ask the hub's operator why, and for a new join token; then run: hutong-agent enrol --anew --token FILE",
+        ),
+        // The hub's words say what to do.
+        Some(code) if code.starts_with("HT-1") => None,
         Some(_) => Some("enrol the node again with a new token of this hub"),
         None => None,
     }

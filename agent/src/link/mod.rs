@@ -26,7 +26,7 @@ mod subscription;
 pub use backoff::Backoff;
 pub use endpoint::{Dialler, EnrolFailure, SOFTWARE};
 pub use failure::LinkError;
-pub use node::Node;
+pub use node::{Node, Wanted};
 pub use process::{Fatal, LinkState, NodeOptions, Process, ScanWish, SubscriptionOptions};
 pub use publication::{Hindrance, Publication};
 pub use session::{Session, Visitor};

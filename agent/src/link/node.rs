@@ -9,13 +9,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hutong_certs::tls::AgentTls;
+use hutong_certs::{
+    certificate::CertificateFacts,
+    enrol::NodeMaterial,
+    tls::{AgentTls, By},
+};
 use hutong_schema::{
     catalogue::CatalogueEntry,
     grant::GrantId,
     ids::{NodeName, ResourceCode},
+    wire::v1::RefusalCode,
 };
-use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, SemaphorePermit, mpsc, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -45,6 +49,9 @@ pub struct Node {
     state: Mutex<LinkState>,
     session: watch::Sender<Option<Session>>,
     catalogue_trouble: Mutex<Option<String>>,
+    renewal_trouble: Mutex<Option<String>>,
+    wanted: watch::Sender<Wanted>,
+    renewed: Notify,
     skew_ms: AtomicI64,
 }
 
@@ -83,6 +90,9 @@ impl Node {
             state: Mutex::new(LinkState::Idle),
             session: watch::Sender::new(None),
             catalogue_trouble: Mutex::new(None),
+            renewal_trouble: Mutex::new(None),
+            wanted: watch::Sender::new(Wanted::Nothing),
+            renewed: Notify::new(),
             skew_ms: AtomicI64::new(0),
         }))
     }
@@ -112,9 +122,45 @@ impl Node {
         self.catalogue_trouble.lock().clone()
     }
 
-    /// When the certificate ends.
-    pub fn certificate_ends(&self) -> Timestamp {
-        self.tls.credentials.current().facts().not_after
+    /// The present certificate.
+    pub fn certificate(&self) -> CertificateFacts {
+        self.tls.credentials.current().facts().clone()
+    }
+
+    /// Why the certificate could not be renewed, as long as that is so.
+    pub fn renewal_trouble(&self) -> Option<String> {
+        self.renewal_trouble.lock().clone()
+    }
+
+    pub(crate) fn set_renewal_trouble(&self, trouble: Option<String>) {
+        *self.renewal_trouble.lock() = trouble;
+    }
+
+    /// What it shows and trusts.
+    pub(crate) fn tls(&self) -> &AgentTls {
+        &self.tls
+    }
+
+    pub(crate) fn process(&self) -> &Process {
+        &self.process
+    }
+
+    /// Takes another certificate and the roots that came with it into use: from the next connection
+    /// on. One that is up goes on.
+    pub(crate) fn adopt(&self, material: NodeMaterial) {
+        self.tls.roots.replace(material.roots);
+        self.tls.credentials.replace(material.credentials);
+        self.set_renewal_trouble(None);
+        self.renewed.notify_one();
+    }
+
+    /// Waits until the connection's fate asks for a look at the certificate.
+    pub(crate) async fn wanted(&self) -> Wanted {
+        let mut wanted = self.wanted.subscribe();
+        let asked = wanted.wait_for(|wanted| *wanted != Wanted::Nothing).await;
+        let asked = asked.map_or(Wanted::End, |asked| *asked);
+        self.wanted.send_replace(Wanted::Nothing);
+        asked
     }
 
     /// Our clock minus the hub's, milliseconds.
@@ -140,8 +186,10 @@ impl Node {
             backoff.lasted(began.elapsed());
             let wait = backoff.next(rand::random());
             self.away(&ended, backoff.failures());
+            self.wanted.send_replace(certificate_wanted(&ended));
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
+                () = self.renewed.notified() => {}
                 () = cancel.cancelled() => break,
             }
         }
@@ -323,6 +371,44 @@ impl Node {
             }
         }
         *held = LinkState::Away { since, reason, advice, failures };
+    }
+}
+
+/// What the end of a connection says about the certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// Nothing.
+    Nothing,
+    /// It is not taken: perhaps another one was put into the folder.
+    Look,
+    /// It expired on the hub's clock.
+    Renewal,
+    /// The node is gone.
+    End,
+}
+
+fn certificate_wanted(ended: &LinkError) -> Wanted {
+    match ended {
+        LinkError::Ended(failure) => match (failure.by, failure.code.as_deref()) {
+            (By::Peer, Some("HT-2001")) => Wanted::Renewal,
+            (_, Some(_)) => Wanted::Look,
+            (_, None) => Wanted::Nothing,
+        },
+        LinkError::Refused(refused) => match refused.reason() {
+            Some(RefusalCode::UnknownNode | RefusalCode::Revoked | RefusalCode::Identity) => {
+                Wanted::Look
+            }
+            Some(_) | None => Wanted::Nothing,
+        },
+        LinkError::Resolve { .. }
+        | LinkError::Socket(_)
+        | LinkError::Silent { .. }
+        | LinkError::Dial(_)
+        | LinkError::Tls(_)
+        | LinkError::Goodbye(_)
+        | LinkError::Protocol(_)
+        | LinkError::Stream(_)
+        | LinkError::Cancelled => Wanted::Nothing,
     }
 }
 

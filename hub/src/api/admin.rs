@@ -64,6 +64,7 @@ pub async fn serve(
         .route("/admin/tokens", get(tokens::list).post(tokens::issue))
         .route("/admin/nodes", get(nodes::list))
         .route("/admin/nodes/retire", post(nodes::retire))
+        .route("/admin/nodes/revoke", post(nodes::revoke))
         .route("/admin/grants", get(grants::list).post(grants::make))
         .route("/admin/grants/withdraw", post(grants::withdraw))
         .route("/admin/status", get(status::show))

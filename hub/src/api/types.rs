@@ -93,6 +93,12 @@ pub struct NodeLine {
     pub node: NodeName,
     /// Why it was retired, if it was.
     pub retired: Option<String>,
+    /// Why its certificates are revoked, if they are.
+    #[serde(default)]
+    pub revoked: Option<String>,
+    /// When its newest certificate ends, if the log says so.
+    #[serde(default)]
+    pub certificate_ends: Option<Timestamp>,
     /// Its connection, if there is one.
     pub connection: Option<ConnectionLine>,
 }
@@ -128,6 +134,18 @@ pub struct RetireOrder {
     /// Its name.
     pub node: NodeName,
     /// Why.
+    pub reason: String,
+}
+
+/// Revokes the certificates of a node, or of all nodes of a department.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RevokeOrder {
+    /// The department.
+    pub department: CreditCode,
+    /// The node; all of the department when absent.
+    #[serde(default)]
+    pub node: Option<NodeName>,
+    /// Why; the node is told.
     pub reason: String,
 }
 

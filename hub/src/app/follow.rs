@@ -2,15 +2,18 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
+use hutong_certs::revoke::RevocationList;
 use hutong_schema::grant::AsOf;
 use tokio_util::sync::CancellationToken;
 
+use super::pki;
 use crate::{
     config::Config,
-    govern::Command,
+    govern::{self, Command},
     governor::Governor,
     log::{EntryKind, Log, LogError, Offset, PartitionId, RocksLog, event::Event},
     nodes::Nodes,
+    numbers::NodeNo,
     views::registry::RegistryHandle,
 };
 
@@ -40,12 +43,13 @@ pub(super) fn today(config: &Config) -> Command {
     Command::SetClockDate { as_of: AsOf::new(config.today(hutong_certs::clock::now())) }
 }
 
-/// Tells connected nodes when grants of their departments change, and closes the connections of
-/// retired nodes, from the event behind `last` on.
+/// Tells connected nodes when grants of their departments change, and throws those out whose
+/// certificates are taken no more, from the event behind `last` on.
 pub(super) async fn events(
     log: Arc<RocksLog>,
     registry: RegistryHandle,
     nodes: Nodes,
+    revoked: RevocationList,
     mut last: Offset,
     cancel: CancellationToken,
 ) {
@@ -53,7 +57,14 @@ pub(super) async fn events(
     loop {
         let reached = *applied.borrow_and_update();
         match read(&log, last, reached).await {
-            Ok(events) => tell(&registry, &nodes, &events),
+            Ok(events) => {
+                tell(&registry, &nodes, &events);
+                let touched = certified(&registry, &nodes, &events);
+                if !touched.is_empty() {
+                    revoked.replace(pki::revoked(&registry.read()));
+                    throw_out(&registry, &nodes, &touched);
+                }
+            }
             Err(error) => tracing::warn!(%error, "nodes were not told of governance events"),
         }
         last = reached;
@@ -90,19 +101,60 @@ fn tell(registry: &RegistryHandle, nodes: &Nodes, events: &[Event]) {
             Event::GrantMade { grant } => {
                 departments.insert(grant.grantee);
             }
-            Event::NodeRetired { node, reason } => {
-                nodes.close(*node, &format!("retired: {reason}"))
-            }
             Event::GrantWithdrawn { grant, .. } => {
                 departments.extend(registry.grant(*grant).map(|record| record.grant.grantee));
             }
             Event::ExchangeFounded { .. }
             | Event::DepartmentRegistered { .. }
             | Event::NodeEnrolled { .. }
+            | Event::NodeRetired { .. }
+            | Event::NodeRenewed { .. }
+            | Event::NodeRevoked { .. }
+            | Event::DepartmentRevoked { .. }
             | Event::EntryPublished { .. }
             | Event::EpochOpened { .. }
             | Event::ClockDate { .. } => {}
         }
     }
     departments.iter().for_each(|department| nodes.grants_changed(department));
+}
+
+/// Lets connections go on under the certificates that their nodes got meanwhile; the nodes whose
+/// former certificates are taken no more.
+fn certified(registry: &RegistryHandle, nodes: &Nodes, events: &[Event]) -> BTreeSet<NodeNo> {
+    let mut touched = BTreeSet::new();
+    for event in events {
+        match event {
+            Event::NodeRenewed { node, replaces, certificate_serial, .. } => {
+                nodes.renewed(*node, replaces, certificate_serial);
+            }
+            Event::NodeEnrolled { node, .. }
+            | Event::NodeRetired { node, .. }
+            | Event::NodeRevoked { node, .. } => {
+                touched.insert(*node);
+            }
+            Event::DepartmentRevoked { department, .. } => {
+                let registry = registry.read();
+                let its = registry.nodes().filter(|node| node.department == *department);
+                touched.extend(its.map(|node| node.number));
+            }
+            Event::GrantMade { .. }
+            | Event::GrantWithdrawn { .. }
+            | Event::ExchangeFounded { .. }
+            | Event::DepartmentRegistered { .. }
+            | Event::EntryPublished { .. }
+            | Event::EpochOpened { .. }
+            | Event::ClockDate { .. } => {}
+        }
+    }
+    touched
+}
+
+fn throw_out(registry: &RegistryHandle, nodes: &Nodes, touched: &BTreeSet<NodeNo>) {
+    let registry = registry.read();
+    for node in touched.iter().filter_map(|number| registry.node(*number)) {
+        nodes.judge(node.number, |serial| {
+            govern::admits(&registry, node.department, &node.name, serial).map(|_| ())
+        });
+    }
 }

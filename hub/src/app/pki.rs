@@ -8,13 +8,13 @@ use hutong_certs::{
     credentials::Credentials,
     files::create_private_folder,
     live::Live,
-    revoke::RevocationList,
+    revoke::{RevocationList, Serial},
     tls::HubTls,
 };
 use jiff::{SignedDuration, Timestamp};
 
 use super::files;
-use crate::config::Config;
+use crate::{config::Config, views::registry::Registry};
 
 /// The hub's certificate is made anew when less than this is left: it is done at starts only, and
 /// no hub should run for a year without one.
@@ -29,7 +29,11 @@ pub(super) fn create(config: &Config, now: Timestamp) -> anyhow::Result<()> {
 }
 
 /// Loads the authority, and what the hub shows and trusts; renews its certificate when it is due.
-pub(super) fn load(config: &Config, now: Timestamp) -> anyhow::Result<(Arc<Authority>, HubTls)> {
+pub(super) fn load(
+    config: &Config,
+    registry: &Registry,
+    now: Timestamp,
+) -> anyhow::Result<(Arc<Authority>, HubTls)> {
     let folder = config.path(files::AUTHORITY);
     let authority = Authority::load(&folder)
         .with_context(|| format!("load the authority in {}", folder.display()))?;
@@ -49,10 +53,23 @@ pub(super) fn load(config: &Config, now: Timestamp) -> anyhow::Result<(Arc<Autho
     let tls = HubTls {
         credentials: Live::new(credentials),
         roots: Live::new(roots),
-        revoked: RevocationList::default(),
+        revoked: RevocationList::new(revoked(registry)),
         exchange: config.exchange.clone(),
     };
     Ok((Arc::new(authority), tls))
+}
+
+/// The serial numbers that no handshake takes any more.
+pub(super) fn revoked(registry: &Registry) -> Vec<(Serial, Arc<str>)> {
+    let read = |(serial, reason): (&str, &Arc<str>)| match serial.parse() {
+        Ok(serial) => Some((serial, Arc::clone(reason))),
+        Err(_) => {
+            // Greetings compare the text, so the certificate is refused all the same.
+            tracing::warn!(serial, "the log revokes a certificate whose serial number is none");
+            None
+        }
+    };
+    registry.revoked().filter_map(read).collect()
 }
 
 fn issue_hub(

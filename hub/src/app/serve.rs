@@ -157,7 +157,7 @@ impl Running {
         let router = Router::new(views.clone(), registry.clone(), incarnation, config.route_turns);
         let pseudonyms = KeyFolder::new(&config.path(files::PSEUDONYMS));
         let access = AccessLog::new(Arc::clone(&self.log), pseudonyms);
-        let (authority, hub_tls) = pki::load(config, clock::now())?;
+        let (authority, hub_tls) = pki::load(config, &registry.read(), clock::now())?;
         let tokens = TokenBook::open(&config.path(files::TOKENS), clock::now())?;
         let enrolment = Enrolment {
             authority: Arc::clone(&authority),
@@ -190,6 +190,7 @@ impl Running {
             log,
             registry.clone(),
             nodes.clone(),
+            hub_tls.revoked.clone(),
             follow_from,
             self.tasks.closing.clone(),
         );

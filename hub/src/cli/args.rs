@@ -134,6 +134,22 @@ pub(super) enum Node {
         #[arg(long)]
         reason: String,
     },
+    /// Revoke certificates: connections end within seconds, and nothing is taken from the node until
+    /// it enrols with a new join token. It keeps its publications, unlike a retired one.
+    Revoke {
+        /// The department's unified social credit code.
+        #[arg(long)]
+        department: CreditCode,
+        /// The node's name.
+        #[arg(long, required_unless_present = "all")]
+        node: Option<NodeName>,
+        /// All nodes that the department has.
+        #[arg(long, conflicts_with = "node")]
+        all: bool,
+        /// Why; stays in the log, and the node is told.
+        #[arg(long)]
+        reason: String,
+    },
 }
 
 #[derive(Debug, Subcommand)]

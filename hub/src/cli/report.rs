@@ -160,6 +160,9 @@ pub(super) fn nodes(nodes: &[NodeLine]) -> Vec<String> {
         let connection = line.connection.as_ref();
         let state = match (&line.retired, connection) {
             (Some(reason), _) => format!("retired: {reason}"),
+            (None, _) if line.revoked.is_some() => {
+                format!("revoked: {}", line.revoked.as_deref().unwrap_or_default())
+            }
             (None, Some(connection)) => format!("connected since {}", time(connection.since_ms)),
             (None, None) => "away".to_owned(),
         };

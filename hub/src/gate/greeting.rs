@@ -16,6 +16,7 @@ use hutong_schema::{
 
 use super::{GateLimits, Rooms};
 use crate::{
+    govern,
     nodes::{Arrival, Visit},
     numbers::NodeNo,
 };
@@ -94,13 +95,16 @@ fn admit(
         .map_err(|error| Refused::new(RefusalCode::Version, error.to_string()))?;
     let identity = hutong_certs::tls::require_identity(connection)
         .map_err(|error| Refused::new(RefusalCode::Identity, error.to_string()))?;
+    let serial = hutong_certs::tls::peer_certificate(connection)
+        .map_err(|error| Refused::new(RefusalCode::Identity, error.to_string()))?
+        .serial
+        .to_string();
     let name = format!("{}/{}", identity.department, identity.node);
-    let node = rooms.registry.read().node_named(identity.department, &identity.node).cloned();
-    let node = node.filter(|node| node.retired.is_none()).ok_or_else(|| {
-        let detail =
-            format!("node {name} is not in service; ask the hub's operator for a join token");
-        Refused::new(RefusalCode::UnknownNode, detail)
-    })?;
+    let admits = || {
+        let registry = rooms.registry.read();
+        govern::admits(&registry, identity.department, &identity.node, &serial).cloned()
+    };
+    let node = admits()?;
     let arrival = Arrival {
         department: identity.department,
         instance: hello.instance,
@@ -108,6 +112,7 @@ fn admit(
         address: connection.remote_address(),
         since_ms: now_ms,
         clock_skew_ms: hello.clock_ms.saturating_sub(now_ms),
+        serial: serial.clone(),
     };
     let visit = rooms.nodes.arrive(node.number, arrival).map_err(|elsewhere| {
         let detail = format!(
@@ -115,5 +120,7 @@ fn admit(
         );
         Refused::new(RefusalCode::Elsewhere, detail)
     })?;
+    // A revocation that came between the first look and the arrival did not find it here.
+    admits()?;
     Ok((node.number, identity.department, name, visit, version))
 }

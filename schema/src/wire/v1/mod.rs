@@ -59,6 +59,9 @@ pub mod kind {
 
     pub const ENROL: u8 = 0x60;
     pub const ENROLLED: u8 = 0x61;
+    pub const RENEW: u8 = 0x62;
+    pub const CLOCK_ASK: u8 = 0x63;
+    pub const CLOCK_TOLD: u8 = 0x64;
 }
 
 macro_rules! messages {
