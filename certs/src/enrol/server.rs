@@ -1,7 +1,6 @@
 //! The hub's half of enrolment.
 
 use std::fmt::Display;
-use std::sync::Arc;
 use std::time::Duration;
 
 use hutong_schema::ids::{CreditCode, NodeName};
@@ -38,7 +37,7 @@ const REFUSALS_MAX: usize = 16;
 #[derive(Debug)]
 pub struct Enrolment {
     /// Issues the certificates.
-    pub authority: Arc<Authority>,
+    pub authority: Live<Authority>,
     /// Knows the tokens.
     pub book: TokenBook,
     /// The roots that nodes are told to trust.
@@ -192,12 +191,13 @@ impl Enrolment {
             .map_err(unavailable)?;
         let again = accepted(redemption, now)?;
         let identity = NodeIdentity {
-            exchange: self.authority.exchange().clone(),
+            exchange: self.authority.current().exchange().clone(),
             department: request.department,
             node: request.node.clone(),
         };
         let issued = self
             .authority
+            .current()
             .issue_node_key(&key, &identity, now, self.validity)
             .map_err(unavailable)?;
         Ok((issued, identity, again))
@@ -227,7 +227,7 @@ impl Enrolment {
         }
         // An expired one is judged as of the end of its time.
         let at = clock::to_unix(now.min(facts.not_after));
-        verify_node(&chain, &self.roots.current(), self.authority.exchange(), at)
+        verify_node(&chain, &self.roots.current(), self.authority.current().exchange(), at)
             .map_err(|problem| refused(problem.to_string()))?;
         let proven = statement(&request.signing_request)
             .is_some_and(|statement| statement.is_signed_by(shown, &request.proof));
@@ -242,6 +242,7 @@ impl Enrolment {
         let identity = facts.node().ok_or_else(|| refused("not a node's".to_owned()))?;
         let issued = self
             .authority
+            .current()
             .issue_node_key(&key, identity, now, self.validity)
             .map_err(unavailable)?;
         Ok((facts, issued))

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use hutong_certs::{clock, join::TokenBook, roots::CaFingerprint};
+use hutong_certs::{authority::Authority, clock, join::TokenBook, live::Live};
 use hutong_schema::ids::ExchangeName;
 use jiff::{SignedDuration, civil::Date, tz::Offset as UtcOffset};
 use tokio::sync::watch;
@@ -47,8 +47,8 @@ pub struct Office {
     pub nodes: Nodes,
     /// Who asked what.
     pub access: AccessLog,
-    /// The authority's fingerprint, as it stands in join tokens.
-    pub authority: CaFingerprint,
+    /// The authority; the fingerprint of its root stands in join tokens.
+    pub authority: Live<Authority>,
     /// Join tokens.
     pub tokens: TokenBook,
     /// Room on the disk.

@@ -11,7 +11,6 @@ use hutong_certs::{
     enrol::Enrolment,
     files::{Access, write_atomic},
     join::TokenBook,
-    live::Live,
     tls::{self, ResetKey},
 };
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
@@ -157,12 +156,12 @@ impl Running {
         let router = Router::new(views.clone(), registry.clone(), incarnation, config.route_turns);
         let pseudonyms = KeyFolder::new(&config.path(files::PSEUDONYMS));
         let access = AccessLog::new(Arc::clone(&self.log), pseudonyms);
-        let (authority, hub_tls) = pki::load(config, &registry.read(), clock::now())?;
+        let pki = pki::load(config, &registry.read(), clock::now())?;
         let tokens = TokenBook::open(&config.path(files::TOKENS), clock::now())?;
         let enrolment = Enrolment {
-            authority: Arc::clone(&authority),
+            authority: pki.authority.clone(),
             book: tokens.clone(),
-            roots: Live::clone(&hub_tls.roots),
+            roots: pki.tls.roots.clone(),
             validity: config.certificate_validity,
             timeout: config.enrolment_timeout,
         };
@@ -178,7 +177,7 @@ impl Running {
             enrolment: Arc::new(enrolment),
         };
         let transport = Arc::new(config.gate.transport());
-        let tls = tls::hub_server_config(&hub_tls, transport)?;
+        let tls = tls::hub_server_config(&pki.tls, transport)?;
         let (cancel, sessions) = (self.cancel.clone(), self.sessions.clone());
         let resets = ResetKey::load_or_create(&config.path(files::RESET_KEY))?;
         let limits = config.gate.clone();
@@ -190,13 +189,15 @@ impl Running {
             log,
             registry.clone(),
             nodes.clone(),
-            hub_tls.revoked.clone(),
+            pki.tls.revoked.clone(),
             follow_from,
             self.tasks.closing.clone(),
         );
         self.tasks.spawn_vital("governance notices", notices);
         let calendar = follow::calendar(Arc::clone(config), governor.clone(), self.cancel.clone());
         self.tasks.spawn_vital("calendar", calendar);
+        let keeping = pki.clone().keep(Arc::clone(config), self.cancel.clone());
+        self.tasks.spawn_vital("the hub's certificate", keeping);
         let reconciler =
             Reconciler::new(views.clone(), registry.clone(), nodes.clone(), router.clone());
         let office = Office {
@@ -213,7 +214,7 @@ impl Running {
             reconciler,
             nodes,
             access,
-            authority: authority.fingerprint(),
+            authority: pki.authority.clone(),
             tokens,
             disk: self.disk.clone(),
         };
