@@ -13,7 +13,7 @@ use std::{
 use hutong_schema::{
     ids::{CreditCode, ResourceCode},
     wire::v1::{
-        Refused,
+        RefusalCode, Refused,
         control::{Depth, DigestFound, Heartbeat, Key, Subject},
     },
 };
@@ -28,10 +28,21 @@ const REQUESTS_MAX: usize = 64;
 /// How long a node may take for an answer: a digest over millions of rows takes seconds.
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 
+/// How long a living peer may take to acknowledge a packet, over any line.
+const PULSE_WITHIN: Duration = Duration::from_millis(2_000);
+
+/// How often it is looked whether it did.
+const PULSE_EVERY: Duration = Duration::from_millis(20);
+
+/// How long a second machine with a node's identity counts as present: it comes again within half a
+/// minute.
+const COPY_REMEMBERED_MS: i64 = 10 * 60_000;
+
 /// The register of connected nodes; a cheap handle.
 #[derive(Clone, Debug, Default)]
 pub struct Nodes {
     connected: Arc<Mutex<HashMap<NodeNo, Connected>>>,
+    copies: Arc<Mutex<HashMap<NodeNo, Sighting>>>,
     visits: Arc<AtomicU64>,
 }
 
@@ -40,7 +51,7 @@ pub struct Nodes {
 pub struct Arrival {
     /// The node's department.
     pub department: CreditCode,
-    /// Random number of its installation.
+    /// What tells it from other processes with its identity.
     pub instance: [u8; 16],
     /// Its software.
     pub software: String,
@@ -106,12 +117,62 @@ pub enum NoAnswer {
     Silent,
 }
 
-/// The identity is connected from another installation.
+/// The identity is connected from another machine, or by another process with a copy of the state.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("this identity is connected from {address} with another installation's state")]
+#[error("this identity is connected from {address}, and that machine answers")]
 pub struct Elsewhere {
     /// The other machine's address.
     pub address: SocketAddr,
+    visit: u64,
+}
+
+/// A second machine with a node's identity, as it was refused last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sighting {
+    /// Where it came from.
+    pub address: SocketAddr,
+    /// When, milliseconds since 1970 UTC.
+    pub at_ms: i64,
+}
+
+/// Packets that came over a connection so far: as long as there come more, somebody is there.
+#[derive(Clone)]
+pub struct Pulse(Arc<dyn Fn() -> u64 + Send + Sync>);
+
+impl Pulse {
+    /// Counts by this.
+    pub fn new(count: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
+        Self(Arc::new(count))
+    }
+}
+
+impl std::fmt::Debug for Pulse {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Pulse({})", self.0())
+    }
+}
+
+/// Whose greeting it is, by its 16 bytes: see the protocol, §4.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kinship {
+    /// The process that was connected before.
+    Itself,
+    /// Another process in the same state folder of the same machine: it was started again.
+    Successor,
+    /// A machine or folder of its own.
+    Stranger,
+}
+
+impl Kinship {
+    fn of(newcomer: [u8; 16], incumbent: [u8; 16]) -> Self {
+        if newcomer == incumbent {
+            Self::Itself
+        } else if newcomer[..8] == incumbent[..8] {
+            Self::Successor
+        } else {
+            Self::Stranger
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -120,6 +181,9 @@ struct Connected {
     presence: Presence,
     requests: mpsc::Sender<Request>,
     out: watch::Sender<Option<Refused>>,
+    pulse: Pulse,
+    /// The process whose place it took, if that was another one.
+    replaced: Option<[u8; 16]>,
 }
 
 /// A node's stay; when dropped, the node is away.
@@ -138,17 +202,31 @@ impl Nodes {
         Self::default()
     }
 
-    /// A node arrives. The same installation may replace its own older connection, which it may
-    /// have lost without our noticing.
+    /// A node arrives. A process may replace its own older connection, which it may have lost
+    /// without our noticing, and that of the process before it. But one that was replaced and comes
+    /// back has a copy of itself.
     ///
     /// # Errors
-    /// When the identity is connected from another installation: one of them is a copy.
-    pub fn arrive(&self, node: NodeNo, arrival: Arrival) -> Result<Visit, Elsewhere> {
+    /// When the identity is connected from elsewhere, so that one of the two is a copy if the other
+    /// one [is still there](Self::answers).
+    pub fn arrive(
+        &self,
+        node: NodeNo,
+        arrival: Arrival,
+        pulse: Pulse,
+    ) -> Result<Visit, Elsewhere> {
         let mut connected = self.connected.lock();
+        let mut replaced = None;
         if let Some(other) = connected.get(&node) {
-            if other.presence.arrival.instance != arrival.instance {
-                return Err(Elsewhere { address: other.presence.arrival.address });
-            }
+            let before = other.presence.arrival.instance;
+            replaced = match Kinship::of(arrival.instance, before) {
+                Kinship::Itself => other.replaced,
+                Kinship::Successor if other.replaced != Some(arrival.instance) => Some(before),
+                Kinship::Successor | Kinship::Stranger => {
+                    let address = other.presence.arrival.address;
+                    return Err(Elsewhere { address, visit: other.visit });
+                }
+            };
             let reason = "replaced by a newer connection of the same node".to_owned();
             // A full queue means the old connection is stuck; it ends by its idle timeout.
             let _ = other.requests.try_send(Request::Close { reason });
@@ -157,8 +235,56 @@ impl Nodes {
         let (requests, receiver) = mpsc::channel(REQUESTS_MAX);
         let (out, thrown_out) = watch::channel(None);
         let presence = Presence { arrival, heartbeat: None };
-        connected.insert(node, Connected { visit, presence, requests, out });
+        connected.insert(node, Connected { visit, presence, requests, out, pulse, replaced });
         Ok(Visit { nodes: self.clone(), node, visit, requests: receiver, out: thrown_out })
+    }
+
+    /// Whether a connection that stands in somebody's way is still alive: it is sent something that
+    /// every living peer acknowledges. One that is not is forgotten, and its place is free.
+    pub async fn answers(&self, node: NodeNo, other: &Elsewhere) -> bool {
+        let pulse = {
+            let connected = self.connected.lock();
+            let same = connected.get(&node).filter(|connected| connected.visit == other.visit);
+            let Some(connected) = same else { return false };
+            // A full queue has packets under way as well.
+            let _ = connected.requests.try_send(Request::GrantsChanged);
+            connected.pulse.clone()
+        };
+        let before = pulse.0();
+        let deadline = tokio::time::Instant::now() + PULSE_WITHIN;
+        while tokio::time::Instant::now() < deadline {
+            tokio::time::sleep(PULSE_EVERY).await;
+            if pulse.0() > before {
+                return true;
+            }
+        }
+        let mut connected = self.connected.lock();
+        if connected.get(&node).is_some_and(|connected| connected.visit == other.visit)
+            && let Some(gone) = connected.remove(&node)
+        {
+            let refused = Refused::new(RefusalCode::Elsewhere, "another machine took its place");
+            gone.out.send_replace(Some(refused));
+        }
+        false
+    }
+
+    /// A second machine with a node's identity was refused; whether that is news.
+    pub fn saw_copy(&self, node: NodeNo, address: SocketAddr, now_ms: i64) -> bool {
+        let before = self.copies.lock().insert(node, Sighting { address, at_ms: now_ms });
+        before.is_none_or(|before| {
+            before.address != address || now_ms - before.at_ms > COPY_REMEMBERED_MS
+        })
+    }
+
+    /// When and from where a second machine with a node's identity was refused last.
+    pub fn copy_of(&self, node: NodeNo) -> Option<Sighting> {
+        self.copies.lock().get(&node).copied()
+    }
+
+    /// How many nodes had a second machine not long ago.
+    pub fn copied(&self, now_ms: i64) -> usize {
+        let recent = |seen: &&Sighting| now_ms - seen.at_ms <= COPY_REMEMBERED_MS;
+        self.copies.lock().values().filter(recent).count()
     }
 
     /// How many nodes are connected.
@@ -286,10 +412,10 @@ impl Drop for Visit {
 mod tests {
     use super::*;
 
-    fn arrival(instance: u8) -> Arrival {
+    fn arrival(place: u8, run: u8) -> Arrival {
         Arrival {
             department: "11100000000013338W".parse().unwrap(),
-            instance: [instance; 16],
+            instance: [[place; 8], [run; 8]].concat().try_into().unwrap(),
             software: "test".into(),
             address: ([127, 0, 0, 1], 1).into(),
             since_ms: 0,
@@ -298,16 +424,83 @@ mod tests {
         }
     }
 
+    fn silent() -> Pulse {
+        Pulse::new(|| 0)
+    }
+
+    fn arrive(nodes: &Nodes, place: u8, run: u8) -> Result<Visit, Elsewhere> {
+        nodes.arrive(NodeNo(1), arrival(place, run), silent())
+    }
+
     #[test]
     fn a_copy_of_a_connected_node_is_refused_but_its_own_return_is_not() {
         let nodes = Nodes::new();
-        let first = nodes.arrive(NodeNo(1), arrival(1)).unwrap();
-        assert!(nodes.arrive(NodeNo(1), arrival(2)).is_err());
-        let second = nodes.arrive(NodeNo(1), arrival(1)).unwrap();
+        let first = arrive(&nodes, 1, 1).unwrap();
+        assert!(arrive(&nodes, 2, 2).is_err(), "another machine");
+        let second = arrive(&nodes, 1, 1).unwrap();
         drop(first);
         assert_eq!(nodes.count(), 1, "the older visit's end does not remove the newer one");
         drop(second);
         assert_eq!(nodes.count(), 0);
-        assert!(nodes.arrive(NodeNo(1), arrival(2)).is_ok());
+        assert!(arrive(&nodes, 2, 2).is_ok());
+    }
+
+    #[test]
+    fn a_process_that_was_replaced_and_comes_back_has_a_copy() {
+        let nodes = Nodes::new();
+        let _first = arrive(&nodes, 1, 1).unwrap();
+        let _started_again = arrive(&nodes, 1, 2).unwrap();
+        let _reconnected = arrive(&nodes, 1, 2).unwrap();
+        assert!(arrive(&nodes, 1, 1).is_err(), "both are alive");
+        assert!(arrive(&nodes, 1, 3).is_ok(), "and once more");
+    }
+
+    #[tokio::test]
+    async fn who_does_not_answer_has_lost_its_place() {
+        let nodes = Nodes::new();
+        let first = arrive(&nodes, 1, 1).unwrap();
+        let in_the_way = arrive(&nodes, 2, 2).unwrap_err();
+        assert!(!nodes.answers(NodeNo(1), &in_the_way).await);
+        assert_eq!(first.thrown_out().await.reason(), Some(RefusalCode::Elsewhere));
+        let _second = arrive(&nodes, 2, 2).unwrap();
+        drop(first);
+        assert_eq!(nodes.count(), 1);
+
+        let beats = Arc::new(AtomicU64::new(0));
+        let living = Pulse::new(move || beats.fetch_add(1, Ordering::Relaxed));
+        let nodes = Nodes::new();
+        let _first = nodes.arrive(NodeNo(1), arrival(1, 1), living).unwrap();
+        let in_the_way = arrive(&nodes, 2, 2).unwrap_err();
+        assert!(nodes.answers(NodeNo(1), &in_the_way).await);
+        assert_eq!(nodes.count(), 1);
+    }
+
+    #[test]
+    fn a_copy_is_news_once_and_is_remembered_for_a_while() {
+        let nodes = Nodes::new();
+        let from = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        assert!(nodes.saw_copy(NodeNo(1), from(1), 0));
+        assert!(!nodes.saw_copy(NodeNo(1), from(1), 30_000));
+        assert!(nodes.saw_copy(NodeNo(1), from(2), 30_000));
+        assert_eq!(nodes.copied(COPY_REMEMBERED_MS), 1);
+        assert_eq!(nodes.copied(COPY_REMEMBERED_MS + 30_001), 0);
+        assert_eq!(nodes.copy_of(NodeNo(1)).unwrap().address, from(2));
+    }
+
+    #[test]
+    fn a_node_is_judged_by_the_certificate_that_it_stands_for_now() {
+        let nodes = Nodes::new();
+        let visit = arrive(&nodes, 1, 1).unwrap();
+        nodes.renewed(NodeNo(1), "0a", "0b");
+        let refuse = |taken: &'static str| {
+            move |serial: &str| match serial == taken {
+                true => Ok(()),
+                false => Err(Refused::new(RefusalCode::Revoked, "test")),
+            }
+        };
+        nodes.judge(NodeNo(1), refuse("0b"));
+        assert!(visit.out.borrow().is_none());
+        nodes.judge(NodeNo(1), refuse("0c"));
+        assert!(visit.out.borrow().is_some());
     }
 }

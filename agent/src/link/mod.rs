@@ -14,6 +14,7 @@ mod deliveries;
 mod endpoint;
 mod entries;
 mod failure;
+mod machine;
 mod node;
 mod process;
 mod publication;

@@ -9,7 +9,7 @@ use super::{
     admin::Body,
     failure::{Answer, Failed},
     office::Office,
-    types::{ConnectionLine, NodeLine, RetireOrder, RevokeOrder},
+    types::{ConnectionLine, CopyLine, NodeLine, RetireOrder, RevokeOrder},
 };
 use crate::{govern::Command, nodes::Presence};
 
@@ -27,6 +27,10 @@ pub(super) async fn list(State(office): State<Arc<Office>>) -> Answer<Vec<NodeLi
         revoked: node.revoked.clone(),
         certificate_ends: node.newest().and_then(|newest| newest.expires),
         connection: office.nodes.presence(node.number).map(connection),
+        copy: office
+            .nodes
+            .copy_of(node.number)
+            .map(|seen| CopyLine { address: seen.address.to_string(), at_ms: seen.at_ms }),
     });
     Ok(Json(lines.collect()))
 }

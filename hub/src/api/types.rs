@@ -101,6 +101,18 @@ pub struct NodeLine {
     pub certificate_ends: Option<Timestamp>,
     /// Its connection, if there is one.
     pub connection: Option<ConnectionLine>,
+    /// The second machine with its identity that was refused last, if there was any.
+    #[serde(default)]
+    pub copy: Option<CopyLine>,
+}
+
+/// A second machine with a node's identity.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CopyLine {
+    /// Where it came from.
+    pub address: String,
+    /// When it was refused last, milliseconds since 1970 UTC.
+    pub at_ms: i64,
 }
 
 /// A node's connection.

@@ -179,10 +179,28 @@ pub(super) fn nodes(nodes: &[NodeLine]) -> Vec<String> {
                 format!("{} ({})", connection.queued_batches, bytes(connection.queued_bytes))
             }),
             of(|connection| (connection.oldest_unacked_ms / 1_000).to_string()),
-            of(trouble),
+            notes(line),
         ]);
     }
     table.lines()
+}
+
+/// What a person should know of a node.
+fn notes(line: &NodeLine) -> String {
+    let mut notes = Vec::new();
+    if let Some(copy) = &line.copy {
+        let (address, at) = (&copy.address, time(copy.at_ms));
+        notes.push(format!("a second machine with this identity was refused from {address} at {at}"));
+    }
+    if let Some(ends) = line.certificate_ends
+        && ends < hutong_certs::clock::now()
+        && line.retired.is_none()
+        && line.revoked.is_none()
+    {
+        notes.push(format!("its certificate ended at {ends:.0}"));
+    }
+    notes.extend(line.connection.as_ref().map(trouble).filter(|trouble| !trouble.is_empty()));
+    notes.join("; ")
 }
 
 fn trouble(connection: &ConnectionLine) -> String {

@@ -18,7 +18,8 @@ pub struct Hello {
     pub max: u16,
     /// Software name and version, for the operator.
     pub software: String,
-    /// Random number of this installation's state folder: two machines with one identity differ.
+    /// Tells two processes with one identity apart: 8 bytes that stay the same while this state
+    /// folder is used on this machine (since its start), and 8 random bytes of this process.
     pub instance: [u8; 16],
     /// The node's clock, milliseconds since 1970 UTC.
     pub clock_ms: i64,
