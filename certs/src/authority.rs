@@ -256,6 +256,12 @@ impl Authority {
         &self.exchange
     }
 
+    /// Until when it can issue.
+    #[must_use]
+    pub fn not_after(&self) -> Timestamp {
+        self.not_after
+    }
+
     /// The root certificate.
     #[must_use]
     pub fn root(&self) -> &CertificateDer<'static> {

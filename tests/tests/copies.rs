@@ -97,6 +97,7 @@ fn two_machines_with_one_identity_are_noticed_and_named() -> Result<()> {
         clone.nodes = nodes;
         clone.configure(exchange.hub.quic()?)?;
         copy(&state, &clone.state())?;
+        fs::copy(exchange.machines[0].sheet(), clone.sheet())?;
 
         exchange.machines[0].start()?;
         links::connected(&exchange.machines[0], "n1", SOON)?;

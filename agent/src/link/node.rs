@@ -26,7 +26,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     Backoff, LinkError, LinkState, NodeOptions, Process, Publication, ScanWish, Session,
-    Subscription, control, deliveries, entries, publications,
+    Subscription, control, deliveries, entries, failure::CLOCKS_DIFFER_MS, publications,
 };
 use crate::{
     sinks::{SinkError, SubscriptionKey, known},
@@ -183,6 +183,7 @@ impl Node {
             if matches!(ended, LinkError::Cancelled) {
                 break;
             }
+            let ended = self.with_clocks(ended).await;
             backoff.lasted(began.elapsed());
             let wait = backoff.next(rand::random());
             self.away(&ended, backoff.failures());
@@ -194,6 +195,25 @@ impl Node {
             }
         }
         self.set_state(LinkState::Idle);
+    }
+
+    /// If a certificate was out of its time: whether that is because the clocks differ.
+    async fn with_clocks(&self, ended: LinkError) -> LinkError {
+        let LinkError::Ended(failure) = ended else { return ended };
+        if !matches!(failure.code.as_deref(), Some("HT-2001" | "HT-2002")) {
+            return LinkError::Ended(failure);
+        }
+        let hub_ahead = self.process.dialler.clock_difference_ms(&self.tls).await;
+        match hub_ahead.map(i64::saturating_neg) {
+            Ok(ahead_ms) if ahead_ms.abs() > CLOCKS_DIFFER_MS => {
+                LinkError::Clocks { failure, ahead_ms }
+            }
+            Ok(_) => LinkError::Ended(failure),
+            Err(error) => {
+                tracing::debug!(%error, "the clocks could not be compared");
+                LinkError::Ended(failure)
+            }
+        }
     }
 
     /// One connection, from dial to end.
@@ -389,7 +409,7 @@ pub enum Wanted {
 
 fn certificate_wanted(ended: &LinkError) -> Wanted {
     match ended {
-        LinkError::Ended(failure) => match (failure.by, failure.code.as_deref()) {
+        LinkError::Ended(failure) | LinkError::Clocks { failure, .. } => match (failure.by, failure.code.as_deref()) {
             (By::Peer, Some("HT-2001")) => Wanted::Renewal,
             (_, Some(_)) => Wanted::Look,
             (_, None) => Wanted::Nothing,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use hutong_certs::{authority::Authority, clock, join::TokenBook, live::Live};
+use hutong_certs::{authority::Authority, clock, credentials::Credentials, join::TokenBook, live::Live};
 use hutong_schema::ids::ExchangeName;
 use jiff::{SignedDuration, civil::Date, tz::Offset as UtcOffset};
 use tokio::sync::watch;
@@ -49,6 +49,10 @@ pub struct Office {
     pub access: AccessLog,
     /// The authority; the fingerprint of its root stands in join tokens.
     pub authority: Live<Authority>,
+    /// The hub's own certificate.
+    pub credentials: Live<Credentials>,
+    /// How long a node's certificate is valid.
+    pub certificate_validity: SignedDuration,
     /// Join tokens.
     pub tokens: TokenBook,
     /// Room on the disk.

@@ -215,6 +215,8 @@ impl Running {
             nodes,
             access,
             authority: pki.authority.clone(),
+            credentials: pki.tls.credentials.clone(),
+            certificate_validity: config.certificate_validity,
             tokens,
             disk: self.disk.clone(),
         };
