@@ -43,6 +43,7 @@ const COPY_REMEMBERED_MS: i64 = 10 * 60_000;
 pub struct Nodes {
     connected: Arc<Mutex<HashMap<NodeNo, Connected>>>,
     copies: Arc<Mutex<HashMap<NodeNo, Sighting>>>,
+    roots: Arc<Mutex<HashMap<NodeNo, Vec<[u8; 32]>>>>,
     visits: Arc<AtomicU64>,
 }
 
@@ -96,6 +97,8 @@ pub enum Request {
     },
     /// The department's grants changed.
     GrantsChanged,
+    /// Tell the node which roots are trusted, if it does not hold them.
+    Roots,
     /// Close the connection.
     Close {
         /// Why.
@@ -279,6 +282,24 @@ impl Nodes {
     /// When and from where a second machine with a node's identity was refused last.
     pub fn copy_of(&self, node: NodeNo) -> Option<Sighting> {
         self.copies.lock().get(&node).copied()
+    }
+
+    /// A node said which roots it trusts, by the SHA-256 of each.
+    pub fn holds_roots(&self, node: NodeNo, fingerprints: Vec<[u8; 32]>) {
+        self.roots.lock().insert(node, fingerprints);
+    }
+
+    /// Whether a node has said, since the hub started, that it trusts a root.
+    pub fn trusts(&self, node: NodeNo, root: &[u8; 32]) -> bool {
+        self.roots.lock().get(&node).is_some_and(|held| held.contains(root))
+    }
+
+    /// The trusted roots changed: all connected nodes are told. One that does not keep up learns it
+    /// at its next connection.
+    pub fn roots_changed(&self) {
+        for connected in self.connected.lock().values() {
+            let _ = connected.requests.try_send(Request::Roots);
+        }
     }
 
     /// How many nodes had a second machine not long ago.

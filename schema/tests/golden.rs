@@ -150,6 +150,8 @@ fn control(frames: &mut Frames) {
             },
         },
     );
+    frames.add("roots_held", RootsHeld { fingerprints: vec![[5; 32], [6; 32]] });
+    frames.add("trusted_roots", TrustedRoots { roots: vec![Root(vec![0x30, 1, 2])] });
     frames.add("republish", Republish { resource: resource(), keys: vec![key()] });
 }
 

@@ -290,6 +290,7 @@ impl Agent {
         };
         NodeOptions {
             name: config.name.clone(),
+            folder: NodeFolder::new(self.config.node_dir(&config.name)),
             catalogue: config.catalogue.clone(),
             publications: streams.iter().copied().zip(resources).collect(),
             subscriptions: config.subscribe.iter().map(subscription).collect(),

@@ -12,13 +12,14 @@ use std::{
 use hutong_certs::{
     certificate::CertificateFacts,
     enrol::NodeMaterial,
+    roots::{CaFingerprint, RootSet},
     tls::{AgentTls, By},
 };
 use hutong_schema::{
     catalogue::CatalogueEntry,
     grant::GrantId,
     ids::{NodeName, ResourceCode},
-    wire::v1::RefusalCode,
+    wire::v1::{RefusalCode, control::RootsHeld},
 };
 use parking_lot::Mutex;
 use tokio::sync::{Notify, SemaphorePermit, mpsc, watch};
@@ -152,6 +153,37 @@ impl Node {
         self.tls.credentials.replace(material.credentials);
         self.set_renewal_trouble(None);
         self.renewed.notify_one();
+    }
+
+    /// The roots that it trusts, as it tells the hub.
+    pub(super) fn roots_held(&self) -> RootsHeld {
+        let roots = self.tls.roots.current();
+        let fingerprints = roots.certificates().iter().map(|root| CaFingerprint::of(root).0);
+        RootsHeld { fingerprints: fingerprints.collect() }
+    }
+
+    /// Changes of the roots that it trusts.
+    pub(super) fn roots_news(&self) -> watch::Receiver<Arc<RootSet>> {
+        self.tls.roots.subscribe()
+    }
+
+    /// Trusts these roots (DER) from now on. They come from a hub that proved itself by the ones
+    /// trusted until now.
+    pub(super) async fn take_roots(&self, roots: Vec<Vec<u8>>) {
+        let folder = self.options.folder.clone();
+        let stored = tokio::task::spawn_blocking(move || folder.store_roots(roots)).await;
+        match stored {
+            Ok(Ok(roots)) => {
+                tracing::info!(node = %self.name(), roots = roots.certificates().len(),
+                    "the hub told which authorities to trust from now on");
+                self.tls.roots.replace(roots);
+            }
+            Ok(Err(error)) => {
+                let reason = chain(&error);
+                tracing::error!(node = %self.name(), reason, "the hub's authorities were not taken");
+            }
+            Err(_) => {}
+        }
     }
 
     /// Waits until the connection's fate asks for a look at the certificate.

@@ -166,6 +166,16 @@ impl NodeFolder {
         Ok(NodeMaterial { identity, credentials, roots })
     }
 
+    /// Stores the roots (DER) that the hub says are trusted, in the place of all before.
+    ///
+    /// # Errors
+    /// When they are unusable or cannot be written; those before stay.
+    pub fn store_roots(&self, roots: Vec<Vec<u8>>) -> Result<RootSet, FolderError> {
+        let roots = RootSet::new(roots.into_iter().map(CertificateDer::from))?;
+        roots.save(&self.0.join(ROOTS))?;
+        Ok(roots)
+    }
+
     /// Moves a new pair to its place, if one waits. To be called by the process that owns the folder.
     ///
     /// # Errors

@@ -88,7 +88,7 @@ fn look_up(office: &Office) -> Result<(), ViewError> {
 fn certificates(office: &Office) {
     let now = clock::now();
     let left = |ends: Timestamp| (ends.as_second() - now.as_second()) as f64;
-    let (authority, hub) = (office.authority.current(), office.credentials.current());
+    let (authority, hub) = (office.pki.authority.current(), office.pki.tls.credentials.current());
     metrics::gauge!("hutong_certificate_seconds_left", "of" => "authority")
         .set(left(authority.not_after()));
     metrics::gauge!("hutong_certificate_seconds_left", "of" => "hub")

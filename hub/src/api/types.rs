@@ -161,6 +161,58 @@ pub struct RevokeOrder {
     pub reason: String,
 }
 
+/// How the authority stands.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct AuthorityStatus {
+    /// Whether an intermediate issues, so that the root's key can be offline.
+    pub intermediate: bool,
+    /// Until when it can issue.
+    pub issues_until: Timestamp,
+    /// Until when the hub's own certificate is valid.
+    pub hub_until: Timestamp,
+    /// The roots that are trusted.
+    pub roots: Vec<RootLine>,
+}
+
+/// A root that is trusted.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RootLine {
+    /// SHA-256 of the certificate.
+    pub fingerprint: String,
+    /// When it ends.
+    pub ends: Option<Timestamp>,
+    /// Whether it, or an intermediate below it, issues.
+    pub issues: bool,
+    /// Nodes in service that have not said, since the hub's start, that they trust it.
+    pub nodes_without: usize,
+    /// The first of them.
+    pub named: Vec<String>,
+}
+
+/// A root to trust.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TrustOrder {
+    /// The certificate as PEM text.
+    pub pem: String,
+}
+
+/// A root by its fingerprint.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RootOrder {
+    /// SHA-256 of the certificate.
+    pub fingerprint: String,
+}
+
+/// A certificate to issue with.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct InstallOrder {
+    /// The certificate, then its root, as PEM text.
+    pub pem: String,
+    /// Also when nodes do not trust the root yet.
+    #[serde(default)]
+    pub force: bool,
+}
+
 /// Makes a grant.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct GrantOrder {

@@ -2,11 +2,14 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use hutong_certs::revoke::RevocationList;
+use hutong_certs::{
+    clock,
+    revoke::{RevocationList, Serial},
+};
 use hutong_schema::grant::AsOf;
+use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
-use super::pki;
 use crate::{
     config::Config,
     govern::{self, Command},
@@ -14,11 +17,14 @@ use crate::{
     log::{EntryKind, Log, LogError, Offset, PartitionId, RocksLog, event::Event},
     nodes::Nodes,
     numbers::NodeNo,
-    views::registry::RegistryHandle,
+    views::registry::{Registry, RegistryHandle},
 };
 
 /// How often the calendar is looked at: a day begins for the filters at most this late.
 const CALENDAR_EVERY: Duration = Duration::from_secs(20);
+
+/// Longest time between two looks for certificates that were not renewed.
+const OVERDUE_EVERY: Duration = Duration::from_secs(6 * 3_600);
 
 /// Events read at a time.
 const READ_ENTRIES: usize = 1_024;
@@ -61,7 +67,7 @@ pub(super) async fn events(
                 tell(&registry, &nodes, &events);
                 let touched = certified(&registry, &nodes, &events);
                 if !touched.is_empty() {
-                    revoked.replace(pki::revoked(&registry.read()));
+                    revoked.replace(serials(&registry.read()));
                     throw_out(&registry, &nodes, &touched);
                 }
             }
@@ -117,6 +123,58 @@ fn tell(registry: &RegistryHandle, nodes: &Nodes, events: &[Event]) {
         }
     }
     departments.iter().for_each(|department| nodes.grants_changed(department));
+}
+
+/// The serial numbers that no handshake takes any more.
+pub(super) fn serials(registry: &Registry) -> Vec<(Serial, Arc<str>)> {
+    let read = |(serial, reason): (&str, &Arc<str>)| match serial.parse() {
+        Ok(serial) => Some((serial, Arc::clone(reason))),
+        Err(_) => {
+            // Greetings compare the text, so the certificate is refused all the same.
+            tracing::warn!(serial, "the log revokes a certificate whose serial number is none");
+            None
+        }
+    };
+    registry.revoked().filter_map(read).collect()
+}
+
+/// Warns of nodes whose certificates should have been renewed: they could not, and will be refused
+/// when the rest of the life is over.
+pub(super) async fn overdue(
+    config: Arc<Config>,
+    registry: RegistryHandle,
+    cancel: CancellationToken,
+) {
+    // A node renews at two thirds of the life; with a quarter left it has failed for a while.
+    let life = config.certificate_validity;
+    let short = SignedDuration::from_secs(life.as_secs() / 4);
+    let every = Duration::try_from(life / 24).unwrap_or(OVERDUE_EVERY);
+    let mut ticks = tokio::time::interval(every.clamp(Duration::from_secs(1), OVERDUE_EVERY));
+    let mut told = BTreeSet::new();
+    loop {
+        tokio::select! {
+            () = cancel.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        let now = clock::now();
+        let late: Vec<(NodeNo, String, Timestamp)> = {
+            let registry = registry.read();
+            let serving = registry.nodes().filter(|node| node.in_service());
+            let late = serving.filter_map(|node| {
+                let ends = node.newest()?.expires?;
+                let name = || format!("{}/{}", node.department, node.name);
+                (ends.duration_since(now) < short).then(|| (node.number, name(), ends))
+            });
+            late.collect()
+        };
+        for (node, name, ends) in &late {
+            if told.insert(*node) {
+                tracing::warn!(node = name, %ends,
+                    "the node has not renewed its certificate; is its agent running, and does it reach the hub?");
+            }
+        }
+        told.retain(|node| late.iter().any(|(late, ..)| late == node));
+    }
 }
 
 /// Lets connections go on under the certificates that their nodes got meanwhile; the nodes whose

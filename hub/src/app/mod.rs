@@ -4,7 +4,6 @@ mod follow;
 mod found;
 mod logging;
 mod open;
-mod pki;
 mod serve;
 mod standing;
 

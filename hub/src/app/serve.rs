@@ -11,6 +11,7 @@ use hutong_certs::{
     enrol::Enrolment,
     files::{Access, write_atomic},
     join::TokenBook,
+    revoke::RevocationList,
     tls::{self, ResetKey},
 };
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
@@ -20,7 +21,6 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     files, follow,
     open::{load_registry, open_log, open_views},
-    pki,
     standing::FromViews,
 };
 use crate::{
@@ -36,6 +36,7 @@ use crate::{
     },
     log::{Log, PartitionId, RocksLog},
     nodes::Nodes,
+    pki::Pki,
     reconcile::Reconciler,
     routes::Router,
     tasks::Tasks,
@@ -156,7 +157,10 @@ impl Running {
         let router = Router::new(views.clone(), registry.clone(), incarnation, config.route_turns);
         let pseudonyms = KeyFolder::new(&config.path(files::PSEUDONYMS));
         let access = AccessLog::new(Arc::clone(&self.log), pseudonyms);
-        let pki = pki::load(config, &registry.read(), clock::now())?;
+        let revoked = RevocationList::new(follow::serials(&registry.read()));
+        let options = config.pki(files::AUTHORITY, files::HUB);
+        let pki = Pki::load(options, revoked, clock::now())
+            .with_context(|| format!("keys and certificates in {}", config.data_dir.display()))?;
         let tokens = TokenBook::open(&config.path(files::TOKENS), clock::now())?;
         let enrolment = Enrolment {
             authority: pki.authority.clone(),
@@ -196,8 +200,10 @@ impl Running {
         self.tasks.spawn_vital("governance notices", notices);
         let calendar = follow::calendar(Arc::clone(config), governor.clone(), self.cancel.clone());
         self.tasks.spawn_vital("calendar", calendar);
-        let keeping = pki.clone().keep(Arc::clone(config), self.cancel.clone());
-        self.tasks.spawn_vital("the hub's certificate", keeping);
+        self.tasks.spawn_vital("the hub's certificate", pki.clone().keep(self.cancel.clone()));
+        let overdue =
+            follow::overdue(Arc::clone(config), registry.clone(), self.cancel.clone());
+        self.tasks.spawn_vital("certificates that were not renewed", overdue);
         let reconciler =
             Reconciler::new(views.clone(), registry.clone(), nodes.clone(), router.clone());
         let office = Office {
@@ -214,8 +220,7 @@ impl Running {
             reconciler,
             nodes,
             access,
-            authority: pki.authority.clone(),
-            credentials: pki.tls.credentials.clone(),
+            pki,
             certificate_validity: config.certificate_validity,
             tokens,
             disk: self.disk.clone(),

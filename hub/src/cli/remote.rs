@@ -45,13 +45,17 @@ pub(super) async fn carry_out(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Flush => {
             let _: IgnoredAny = client.post("/admin/flush", &()).await?;
         }
-        Command::Init(_) | Command::Serve(_) | Command::Rebuild | Command::VerifyLog => {}
+        Command::Init(_)
+        | Command::Serve(_)
+        | Command::Ca(_)
+        | Command::Rebuild
+        | Command::VerifyLog => {}
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// Prints an answer: as JSON, or in lines for a person.
-fn print<T: Serialize>(
+pub(super) fn print<T: Serialize>(
     cli: &Cli,
     answer: &T,
     lines: impl FnOnce(&T) -> Vec<String>,

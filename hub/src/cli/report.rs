@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::table::{Table, bytes, grouped};
 use crate::{
-    api::types::{ConnectionLine, GrantLine, LookupAnswer, NodeLine, Status, TokenLine},
+    api::types::{AuthorityStatus, ConnectionLine, GrantLine, LookupAnswer, NodeLine, Status, TokenLine},
     intake::disk::DiskLevel,
     reconcile::{Comparison, Difference, Report, Side, Verdict},
 };
@@ -183,6 +183,30 @@ pub(super) fn nodes(nodes: &[NodeLine]) -> Vec<String> {
         ]);
     }
     table.lines()
+}
+
+pub(super) fn authority(status: &AuthorityStatus) -> Vec<String> {
+    let what = if status.intermediate {
+        "an intermediate issues; its root's key need not be here"
+    } else {
+        "the root issues itself; its key is here"
+    };
+    let mut lines = vec![
+        format!("{what}; it can issue until {:.0}", status.issues_until),
+        format!("the hub's own certificate is valid until {:.0}", status.hub_until),
+    ];
+    let mut table = Table::new(&["root", "until", "issues", ">nodes without it", "such as"]);
+    for root in &status.roots {
+        table.row([
+            root.fingerprint.clone(),
+            root.ends.map_or_else(String::new, |ends| format!("{ends:.0}")),
+            if root.issues { "yes" } else { "no" }.to_owned(),
+            root.nodes_without.to_string(),
+            root.named.join(", "),
+        ]);
+    }
+    lines.extend(table.lines());
+    lines
 }
 
 /// What a person should know of a node.

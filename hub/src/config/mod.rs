@@ -20,6 +20,7 @@ use crate::{
     gate::GateLimits,
     intake::{IntakeOptions, disk::DiskOptions},
     log::LogOptions,
+    pki::PkiOptions,
     views::ViewOptions,
 };
 
@@ -147,6 +148,18 @@ impl Config {
     #[must_use]
     pub fn today(&self, now: Timestamp) -> Date {
         self.utc_offset.to_datetime(now).date()
+    }
+
+    /// Where keys and certificates are, and what stands in the hub's own.
+    #[must_use]
+    pub fn pki(&self, authority: &str, hub: &str) -> PkiOptions {
+        PkiOptions {
+            exchange: self.exchange.clone(),
+            authority: self.path(authority),
+            hub: self.path(hub),
+            names: self.names.clone(),
+            validity: self.hub_certificate_validity,
+        }
     }
 
     /// A file or folder in the data folder.
