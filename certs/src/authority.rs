@@ -87,7 +87,9 @@ pub enum AuthorityError {
     Roots(#[from] RootsError),
     /// The certificate file holds something else than one root of an exchange, or an intermediate and
     /// its root.
-    #[error("this is not the certificate of an exchange's authority, alone or followed by its root")]
+    #[error(
+        "this is not the certificate of an exchange's authority, alone or followed by its root"
+    )]
     NotAnAuthority,
     /// The root is not trusted.
     #[error("the root {0} is not trusted here; add it first: hutong-hub ca trust FILE")]
@@ -113,7 +115,9 @@ pub enum AuthorityError {
     #[error("{0} is not a name that a certificate can carry")]
     Name(String),
     /// The root itself is over.
-    #[error("the authority's own certificate expired at {0}: have a new one signed, see docs/certificates.md")]
+    #[error(
+        "the authority's own certificate expired at {0}: have a new one signed, see docs/certificates.md"
+    )]
     RootExpired(Timestamp),
     /// Signing failed.
     #[error("the certificate could not be made")]
@@ -291,10 +295,7 @@ impl Authority {
         CaFingerprint::of(&self.root)
     }
 
-    fn from_parts(
-        chain: &[CertificateDer<'static>],
-        key: KeyPair,
-    ) -> Result<Self, AuthorityError> {
+    fn from_parts(chain: &[CertificateDer<'static>], key: KeyPair) -> Result<Self, AuthorityError> {
         let (issuing, root) = match chain {
             [root] => (root, root),
             [issuing, root] if offline::is_signed_by(issuing, root) => (issuing, root),

@@ -35,7 +35,10 @@ impl CertificateFacts {
     /// From issue to end. Validity begins a day before the issue.
     #[must_use]
     pub fn lifetime(&self) -> Lifetime {
-        Lifetime { issued: after(self.not_before, BACKDATE).min(self.not_after), ends: self.not_after }
+        Lifetime {
+            issued: after(self.not_before, BACKDATE).min(self.not_after),
+            ends: self.not_after,
+        }
     }
 }
 
@@ -72,12 +75,10 @@ impl Lifetime {
     #[must_use]
     pub fn retry_after(&self, now: Timestamp, failures: u32, unit: f64) -> Duration {
         let left = self.left(now);
-        let longest = if left.is_zero() {
-            RETRY_EXPIRED
-        } else {
-            (left / 10).clamp(RETRY_MIN, RETRY_MAX)
-        };
-        let doubled = RETRY_MIN.saturating_mul(1u32.checked_shl(failures.min(31)).unwrap_or(u32::MAX));
+        let longest =
+            if left.is_zero() { RETRY_EXPIRED } else { (left / 10).clamp(RETRY_MIN, RETRY_MAX) };
+        let doubled =
+            RETRY_MIN.saturating_mul(1u32.checked_shl(failures.min(31)).unwrap_or(u32::MAX));
         // Not all at once when the hub is back, but no attempt right after the one before.
         doubled.min(longest).mul_f64(0.5 + unit.clamp(0.0, 1.0) / 2.0)
     }

@@ -94,7 +94,10 @@ impl PrivateKey {
     }
 
     /// Signs a message (ECDSA P-256, SHA-256, ASN.1).
-    pub(crate) fn sign(&self, message: &[u8]) -> Result<Vec<u8>, KeyError> {
+    ///
+    /// # Errors
+    /// When signing fails.
+    pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, KeyError> {
         rcgen::SigningKey::sign(&self.0, message).map_err(KeyError::Make)
     }
 

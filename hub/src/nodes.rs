@@ -212,12 +212,7 @@ impl Nodes {
     /// # Errors
     /// When the identity is connected from elsewhere, so that one of the two is a copy if the other
     /// one [is still there](Self::answers).
-    pub fn arrive(
-        &self,
-        node: NodeNo,
-        arrival: Arrival,
-        pulse: Pulse,
-    ) -> Result<Visit, Elsewhere> {
+    pub fn arrive(&self, node: NodeNo, arrival: Arrival, pulse: Pulse) -> Result<Visit, Elsewhere> {
         let mut connected = self.connected.lock();
         let mut replaced = None;
         if let Some(other) = connected.get(&node) {

@@ -278,8 +278,7 @@ fn issue_hub(
         Err(_) => HubName::Dns(text.clone()),
     };
     let names: Vec<HubName> = options.names.iter().map(name).collect();
-    let credentials =
-        authority.issue_hub(&names, now, options.validity)?;
+    let credentials = authority.issue_hub(&names, now, options.validity)?;
     let (certificate, key) = paths(options);
     create_private_folder(&options.hub)?;
     credentials.save(&certificate, &key)?;

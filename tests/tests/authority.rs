@@ -68,7 +68,10 @@ fn a_new_root_takes_over_and_the_old_one_goes() -> Result<()> {
 
         let offline = exchange.path("offline");
         let offline = text(&offline)?;
-        exchange.hub.command(["ca", "new-root", "--exchange", "tieling", "--out", offline])?.ok()?;
+        exchange
+            .hub
+            .command(["ca", "new-root", "--exchange", "tieling", "--out", offline])?
+            .ok()?;
         let next = signed(&exchange.hub, offline, exchange)?;
         let early = exchange.hub.command(["ca", "install", &next, "--force"])?.refused()?;
         ensure!(early.contains("not trusted"), "{early}");

@@ -106,7 +106,8 @@ fn two_machines_with_one_identity_are_noticed_and_named() -> Result<()> {
         links::refused(&exchange.machines[0], "n1", &["HT-1006", "copy"], SOON)?;
         links::connected(&clone, "n1", SOON)?;
         let line = links::line(&exchange.hub, &exchange.machines[0], "n1")?;
-        let seen = line["copy"]["address"].as_str().context("the hub's list names the other one")?;
+        let seen =
+            line["copy"]["address"].as_str().context("the hub's list names the other one")?;
         let here = line["connection"]["address"].as_str().context("one of them is connected")?;
         ensure!(seen != here, "{line}");
         let log = fs::read_to_string(exchange.path("logs").join("hub.log"))?;

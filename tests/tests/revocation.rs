@@ -81,7 +81,8 @@ fn renewal(exchange: &Exchange, folder: &Path) -> Result<Result<(), u16>> {
 fn enrol_anew(exchange: &Exchange, machine: usize, node: &str) -> Result<()> {
     let machine = &exchange.machines[machine];
     let code = machine.code.as_str();
-    let token = exchange.hub.command(["token", "add", "--department", code, "--node", node])?.ok()?;
+    let token =
+        exchange.hub.command(["token", "add", "--department", code, "--node", node])?.ok()?;
     let file = machine.write("token.txt", token.trim())?;
     let file = file.to_str().context("a path")?;
     machine.command(["enrol", "--anew", "--token", file])?.ok()?;

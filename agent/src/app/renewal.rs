@@ -120,9 +120,10 @@ impl Keeper<'_> {
             None => in_full(failure),
         };
         self.node.set_renewal_trouble(Some(reason.clone()));
-        let fresh = trouble.told.as_ref().is_none_or(|(told, at)| {
-            *told != reason || now.duration_since(*at) >= REMIND_EVERY
-        });
+        let fresh = trouble
+            .told
+            .as_ref()
+            .is_none_or(|(told, at)| *told != reason || now.duration_since(*at) >= REMIND_EVERY);
         if !fresh {
             return;
         }
@@ -172,7 +173,8 @@ impl Keeper<'_> {
 
 /// What a person should do about a failed renewal; `None` when it mends itself.
 fn advice(failure: &EnrolFailure) -> Option<&'static str> {
-    const ANEW: &str = "ask the hub's operator for a join token, then run: hutong-agent enrol --anew --token FILE";
+    const ANEW: &str =
+        "ask the hub's operator for a join token, then run: hutong-agent enrol --anew --token FILE";
     match failure {
         EnrolFailure::Link(error) => error.advice(),
         EnrolFailure::Enrol(EnrolError::Refused(refused)) => {

@@ -12,8 +12,7 @@ use hutong_schema::{
             Refused,
             control::{
                 Depth, DigestAnswer, DigestAsk, DigestFound, Goodbye, GrantsChanged, Heartbeat,
-                HeartbeatReply, Republish, ResourceReport, Standing, Subject,
-                TrustedRoots,
+                HeartbeatReply, Republish, ResourceReport, Standing, Subject, TrustedRoots,
             },
         },
     },

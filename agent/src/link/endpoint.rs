@@ -116,10 +116,9 @@ impl Dialler {
     ) -> Result<NodeMaterial, EnrolFailure> {
         let address = self.resolve().await?;
         let transport = Arc::clone(&self.transport);
-        let connection =
-            enrol::connect_known(&self.endpoint, address, tls, transport, DIAL_WITHIN)
-                .await
-                .map_err(|error| self.unreached(error))?;
+        let connection = enrol::connect_known(&self.endpoint, address, tls, transport, DIAL_WITHIN)
+            .await
+            .map_err(|error| self.unreached(error))?;
         let present = tls.credentials.current();
         let renewed = enrol::renew(&connection, &present, folder, SOFTWARE, ENROL_WITHIN).await;
         connection.close(VarInt::from_u32(0), b"done");
@@ -134,13 +133,8 @@ impl Dialler {
     pub async fn clock_difference_ms(&self, tls: &AgentTls) -> Result<i64, EnrolFailure> {
         let address = self.resolve().await?;
         let transport = Arc::clone(&self.transport);
-        let connecting = enrol::connect_to_compare_clocks(
-            &self.endpoint,
-            address,
-            tls,
-            transport,
-            DIAL_WITHIN,
-        );
+        let connecting =
+            enrol::connect_to_compare_clocks(&self.endpoint, address, tls, transport, DIAL_WITHIN);
         let connection = connecting.await.map_err(|error| self.unreached(error))?;
         let told = enrol::hub_clock(&connection, DIAL_WITHIN).await;
         connection.close(VarInt::from_u32(0), b"done");

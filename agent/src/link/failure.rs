@@ -200,8 +200,16 @@ mod tests {
             text: "the other side is refused: HT-2002".into(),
         };
         let told = |ahead_ms| LinkError::Clocks { failure: failure.clone(), ahead_ms }.to_string();
-        assert!(told(-93_600_000).ends_with("is 1 days 2 h behind the hub's"), "{}", told(-93_600_000));
-        assert!(told(3_900_000).ends_with("is 1 h 5 min ahead of the hub's"), "{}", told(3_900_000));
+        assert!(
+            told(-93_600_000).ends_with("is 1 days 2 h behind the hub's"),
+            "{}",
+            told(-93_600_000)
+        );
+        assert!(
+            told(3_900_000).ends_with("is 1 h 5 min ahead of the hub's"),
+            "{}",
+            told(3_900_000)
+        );
         let error = LinkError::Clocks { failure, ahead_ms: -93_600_000 };
         assert!(error.advice().unwrap().contains("timedatectl") && error.needs_person());
     }

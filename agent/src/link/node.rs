@@ -441,11 +441,13 @@ pub enum Wanted {
 
 fn certificate_wanted(ended: &LinkError) -> Wanted {
     match ended {
-        LinkError::Ended(failure) | LinkError::Clocks { failure, .. } => match (failure.by, failure.code.as_deref()) {
-            (By::Peer, Some("HT-2001")) => Wanted::Renewal,
-            (_, Some(_)) => Wanted::Look,
-            (_, None) => Wanted::Nothing,
-        },
+        LinkError::Ended(failure) | LinkError::Clocks { failure, .. } => {
+            match (failure.by, failure.code.as_deref()) {
+                (By::Peer, Some("HT-2001")) => Wanted::Renewal,
+                (_, Some(_)) => Wanted::Look,
+                (_, None) => Wanted::Nothing,
+            }
+        }
         LinkError::Refused(refused) => match refused.reason() {
             Some(RefusalCode::UnknownNode | RefusalCode::Revoked | RefusalCode::Identity) => {
                 Wanted::Look

@@ -216,7 +216,8 @@ mod tests {
             root.save(&folder).unwrap();
             let request = request(&folder).unwrap();
             let chain = root.sign_intermediate(&request, now, BACKDATE).unwrap();
-            std::fs::write(folder.join(NEXT_CERTIFICATE_FILE), certificate::to_pem(&chain)).unwrap();
+            std::fs::write(folder.join(NEXT_CERTIFICATE_FILE), certificate::to_pem(&chain))
+                .unwrap();
             if moved {
                 std::fs::rename(folder.join(NEXT_KEY_FILE), folder.join(KEY_FILE)).unwrap();
             }

@@ -10,8 +10,8 @@ use hutong_schema::wire::v1::{Refused, kind};
 use rustls_pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
 
-use super::proof::NotBound;
 use super::folder::{FolderError, NodeFolder, NodeMaterial};
+use super::proof::NotBound;
 use super::{EnrolAnswer, EnrolRequest, FRAME_BYTES_MAX, SecretBytes};
 use crate::clock;
 use crate::identity::{Identity, NodeIdentity};

@@ -21,8 +21,8 @@ use hutong_schema::wire::v1::{Ran, Refused, kind};
 use serde::{Deserialize, Serialize};
 
 pub use client::{EnrolError, connect, enrol};
-pub use renew::{connect_known, connect_to_compare_clocks, hub_clock, renew};
 pub use folder::{FolderError, NodeFolder, NodeMaterial};
+pub use renew::{connect_known, connect_to_compare_clocks, hub_clock, renew};
 pub use server::{EnrolEvent, Enrolment, NotRecorded};
 
 /// Largest frame of this protocol, bytes: a chain and [sixteen](crate::roots::ROOTS_MAX) roots

@@ -216,7 +216,8 @@ impl Enrolment {
             request.chain.iter().map(|der| CertificateDer::from(der.as_slice())).collect();
         let refused = |detail: String| (EnrolRefusal::Certificate, detail);
         let shown = chain.first().ok_or_else(|| refused("no certificate is shown".to_owned()))?;
-        let facts = CertificateFacts::read(shown).map_err(|problem| refused(problem.to_string()))?;
+        let facts =
+            CertificateFacts::read(shown).map_err(|problem| refused(problem.to_string()))?;
         let renewable_until = clock::after(facts.not_after, RENEWABLE_FOR);
         if now > renewable_until {
             let detail = format!(
@@ -255,7 +256,10 @@ impl Enrolment {
         now: Timestamp,
     ) -> (EnrolEvent, Result<EnrolAnswer, Refused>) {
         match self.renew(&request, statement, now) {
-            Ok((CertificateFacts { identity: Identity::Node(identity), serial, not_after, .. }, issued)) => {
+            Ok((
+                CertificateFacts { identity: Identity::Node(identity), serial, not_after, .. },
+                issued,
+            )) => {
                 let answer = self.granted(&issued, now);
                 let event = EnrolEvent::Renewed {
                     identity,

@@ -170,11 +170,7 @@ impl Ledger {
     }
 
     /// The events that take back all unused tokens of a node.
-    pub(super) fn withdraw(
-        &self,
-        department: &CreditCode,
-        node: Option<&NodeName>,
-    ) -> Vec<Event> {
+    pub(super) fn withdraw(&self, department: &CreditCode, node: Option<&NodeName>) -> Vec<Event> {
         // Used ones too: the key that used one could get another certificate with it.
         self.entries
             .values()

@@ -28,7 +28,11 @@ pub(super) async fn show(State(office): State<Arc<Office>>) -> Answer<AuthorityS
             ends: certificate::CertificateFacts::read(root).ok().map(|facts| facts.not_after),
             issues: authority.fingerprint() == fingerprint,
             nodes_without: without.len(),
-            named: without.iter().take(NAMED_MAX).map(|(of, node)| format!("{of}/{node}")).collect(),
+            named: without
+                .iter()
+                .take(NAMED_MAX)
+                .map(|(of, node)| format!("{of}/{node}"))
+                .collect(),
         }
     });
     Ok(Json(AuthorityStatus {
@@ -54,9 +58,10 @@ pub(super) async fn distrust(
     State(office): State<Arc<Office>>,
     Body(order): Body<RootOrder>,
 ) -> Answer<RootOrder> {
-    let fingerprint = order.fingerprint.parse().map_err(|error: hutong_certs::roots::NotAFingerprint| {
-        Failed::mistake("root", "fingerprint", error.to_string(), &order.fingerprint)
-    })?;
+    let fingerprint =
+        order.fingerprint.parse().map_err(|error: hutong_certs::roots::NotAFingerprint| {
+            Failed::mistake("root", "fingerprint", error.to_string(), &order.fingerprint)
+        })?;
     office.pki.distrust(fingerprint).await.map_err(|error| wrong("root", &error))?;
     office.nodes.roots_changed();
     Ok(Json(order))
@@ -70,7 +75,10 @@ pub(super) async fn install(
     let chain = certificate::from_pem(&order.pem).unwrap_or_default();
     if let Some(root) = chain.last().map(CaFingerprint::of) {
         let without = without(&office, root);
-        if !order.force && root != office.pki.authority.current().fingerprint() && !without.is_empty() {
+        if !order.force
+            && root != office.pki.authority.current().fingerprint()
+            && !without.is_empty()
+        {
             let named: Vec<String> =
                 without.iter().take(NAMED_MAX).map(|(of, node)| format!("{of}/{node}")).collect();
             let found = format!(

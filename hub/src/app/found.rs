@@ -14,8 +14,8 @@ use hutong_schema::ids::ExchangeName;
 use super::files;
 use crate::{
     config::{Config, SAMPLE},
-    pki::Pki,
     log::{EntryKind, Log, NewEntry, Offset, PartitionId, RocksLog, event::Event},
+    pki::Pki,
 };
 
 /// What is founded where.

@@ -201,8 +201,7 @@ impl Running {
         let calendar = follow::calendar(Arc::clone(config), governor.clone(), self.cancel.clone());
         self.tasks.spawn_vital("calendar", calendar);
         self.tasks.spawn_vital("the hub's certificate", pki.clone().keep(self.cancel.clone()));
-        let overdue =
-            follow::overdue(Arc::clone(config), registry.clone(), self.cancel.clone());
+        let overdue = follow::overdue(Arc::clone(config), registry.clone(), self.cancel.clone());
         self.tasks.spawn_vital("certificates that were not renewed", overdue);
         let reconciler =
             Reconciler::new(views.clone(), registry.clone(), nodes.clone(), router.clone());

@@ -38,7 +38,10 @@ pub(super) async fn carry_out(cli: &Cli, command: &Ca) -> anyhow::Result<ExitCod
             let config = Config::load(&cli.config())?;
             let request = offline::request(&config.path(files::AUTHORITY))?;
             write_atomic(out, to_pem(&request).as_bytes(), Access::Public)?;
-            println!("the request is in {}; sign it where the root's key is: hutong-hub ca sign", out.display());
+            println!(
+                "the request is in {}; sign it where the root's key is: hutong-hub ca sign",
+                out.display()
+            );
         }
         Ca::Sign { root, request, out, days } => sign(root, request, out, *days)?,
         Ca::Show | Ca::Install { .. } | Ca::Trust { .. } | Ca::Distrust { .. } => {
@@ -60,7 +63,8 @@ async fn ask(cli: &Cli, client: &Client, command: &Ca) -> anyhow::Result<()> {
             let order = TrustOrder { pem: read_text(file)? };
             let done: RootOrder = client.post("/admin/authority/trust", &order).await?;
             print(cli, &done, |done| {
-                let trusted = format!("root {} is trusted; connected nodes are told", done.fingerprint);
+                let trusted =
+                    format!("root {} is trusted; connected nodes are told", done.fingerprint);
                 vec![trusted, "hutong-hub ca show tells which nodes know it".to_owned()]
             })
         }
@@ -77,8 +81,8 @@ async fn ask(cli: &Cli, client: &Client, command: &Ca) -> anyhow::Result<()> {
 }
 
 fn sign(root: &Path, request: &Path, out: &Path, days: i64) -> anyhow::Result<()> {
-    let authority = Authority::load(root)
-        .with_context(|| format!("the root in {}", root.display()))?;
+    let authority =
+        Authority::load(root).with_context(|| format!("the root in {}", root.display()))?;
     let der = from_pem(&read_text(request)?)
         .with_context(|| format!("the request in {}", request.display()))?;
     let validity = SignedDuration::from_hours(days * 24);

@@ -19,8 +19,8 @@ use super::{
 use crate::{
     api::types::{
         GrantDone, GrantLine, GrantOrder, LookupAnswer, LookupBy, LookupOrder, NodeLine,
-        ReconcileOrder, RetireOrder, RevokeOrder, Status, TokenLine, TokenOrder, TokensIssued, TokensOrder,
-        WithdrawOrder,
+        ReconcileOrder, RetireOrder, RevokeOrder, Status, TokenLine, TokenOrder, TokensIssued,
+        TokensOrder, WithdrawOrder,
     },
     app::files,
     config::Config,
@@ -140,11 +140,8 @@ async fn node(cli: &Cli, client: &Client, command: &Node) -> anyhow::Result<()> 
             })
         }
         Node::Revoke { department, node, all: _, reason } => {
-            let order = RevokeOrder {
-                department: *department,
-                node: node.clone(),
-                reason: reason.clone(),
-            };
+            let order =
+                RevokeOrder { department: *department, node: node.clone(), reason: reason.clone() };
             let done: RevokeOrder = client.post("/admin/nodes/revoke", &order).await?;
             print(cli, &done, |done| {
                 let whose = match &done.node {

@@ -4,7 +4,9 @@ use jiff::Timestamp;
 
 use super::table::{Table, bytes, grouped};
 use crate::{
-    api::types::{AuthorityStatus, ConnectionLine, GrantLine, LookupAnswer, NodeLine, Status, TokenLine},
+    api::types::{
+        AuthorityStatus, ConnectionLine, GrantLine, LookupAnswer, NodeLine, Status, TokenLine,
+    },
     intake::disk::DiskLevel,
     reconcile::{Comparison, Difference, Report, Side, Verdict},
 };
@@ -214,7 +216,9 @@ fn notes(line: &NodeLine) -> String {
     let mut notes = Vec::new();
     if let Some(copy) = &line.copy {
         let (address, at) = (&copy.address, time(copy.at_ms));
-        notes.push(format!("a second machine with this identity was refused from {address} at {at}"));
+        notes.push(format!(
+            "a second machine with this identity was refused from {address} at {at}"
+        ));
     }
     if let Some(ends) = line.certificate_ends
         && ends < hutong_certs::clock::now()

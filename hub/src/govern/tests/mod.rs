@@ -16,6 +16,7 @@ use super::{
 };
 use crate::log::Offset;
 
+mod certificates;
 mod properties;
 
 /// A registry that follows its own decisions.
