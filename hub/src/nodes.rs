@@ -1,5 +1,7 @@
 //! Who is connected: presence, heartbeats, and the questions the hub puts to its nodes.
 
+mod copies;
+
 use std::{
     collections::HashMap,
     net::SocketAddr,
@@ -21,6 +23,8 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::numbers::NodeNo;
+use copies::Kinship;
+pub use copies::{Pulse, Sighting};
 
 /// Requests waiting for one node. When full, the asker is told that the node does not keep up.
 const REQUESTS_MAX: usize = 64;
@@ -127,55 +131,6 @@ pub struct Elsewhere {
     /// The other machine's address.
     pub address: SocketAddr,
     visit: u64,
-}
-
-/// A second machine with a node's identity, as it was refused last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sighting {
-    /// Where it came from.
-    pub address: SocketAddr,
-    /// When, milliseconds since 1970 UTC.
-    pub at_ms: i64,
-}
-
-/// Packets that came over a connection so far: as long as there come more, somebody is there.
-#[derive(Clone)]
-pub struct Pulse(Arc<dyn Fn() -> u64 + Send + Sync>);
-
-impl Pulse {
-    /// Counts by this.
-    pub fn new(count: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
-        Self(Arc::new(count))
-    }
-}
-
-impl std::fmt::Debug for Pulse {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Pulse({})", self.0())
-    }
-}
-
-/// Whose greeting it is, by its 16 bytes: see the protocol, §4.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kinship {
-    /// The process that was connected before.
-    Itself,
-    /// Another process in the same state folder of the same machine: it was started again.
-    Successor,
-    /// A machine or folder of its own.
-    Stranger,
-}
-
-impl Kinship {
-    fn of(newcomer: [u8; 16], incumbent: [u8; 16]) -> Self {
-        if newcomer == incumbent {
-            Self::Itself
-        } else if newcomer[..8] == incumbent[..8] {
-            Self::Successor
-        } else {
-            Self::Stranger
-        }
-    }
 }
 
 #[derive(Debug)]
@@ -425,98 +380,4 @@ impl Drop for Visit {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn arrival(place: u8, run: u8) -> Arrival {
-        Arrival {
-            department: "11100000000013338W".parse().unwrap(),
-            instance: [[place; 8], [run; 8]].concat().try_into().unwrap(),
-            software: "test".into(),
-            address: ([127, 0, 0, 1], 1).into(),
-            since_ms: 0,
-            clock_skew_ms: 0,
-            serial: "0a".into(),
-        }
-    }
-
-    fn silent() -> Pulse {
-        Pulse::new(|| 0)
-    }
-
-    fn arrive(nodes: &Nodes, place: u8, run: u8) -> Result<Visit, Elsewhere> {
-        nodes.arrive(NodeNo(1), arrival(place, run), silent())
-    }
-
-    #[test]
-    fn a_copy_of_a_connected_node_is_refused_but_its_own_return_is_not() {
-        let nodes = Nodes::new();
-        let first = arrive(&nodes, 1, 1).unwrap();
-        assert!(arrive(&nodes, 2, 2).is_err(), "another machine");
-        let second = arrive(&nodes, 1, 1).unwrap();
-        drop(first);
-        assert_eq!(nodes.count(), 1, "the older visit's end does not remove the newer one");
-        drop(second);
-        assert_eq!(nodes.count(), 0);
-        assert!(arrive(&nodes, 2, 2).is_ok());
-    }
-
-    #[test]
-    fn a_process_that_was_replaced_and_comes_back_has_a_copy() {
-        let nodes = Nodes::new();
-        let _first = arrive(&nodes, 1, 1).unwrap();
-        let _started_again = arrive(&nodes, 1, 2).unwrap();
-        let _reconnected = arrive(&nodes, 1, 2).unwrap();
-        assert!(arrive(&nodes, 1, 1).is_err(), "both are alive");
-        assert!(arrive(&nodes, 1, 3).is_ok(), "and once more");
-    }
-
-    #[tokio::test]
-    async fn who_does_not_answer_has_lost_its_place() {
-        let nodes = Nodes::new();
-        let first = arrive(&nodes, 1, 1).unwrap();
-        let in_the_way = arrive(&nodes, 2, 2).unwrap_err();
-        assert!(!nodes.answers(NodeNo(1), &in_the_way).await);
-        assert_eq!(first.thrown_out().await.reason(), Some(RefusalCode::Elsewhere));
-        let _second = arrive(&nodes, 2, 2).unwrap();
-        drop(first);
-        assert_eq!(nodes.count(), 1);
-
-        let beats = Arc::new(AtomicU64::new(0));
-        let living = Pulse::new(move || beats.fetch_add(1, Ordering::Relaxed));
-        let nodes = Nodes::new();
-        let _first = nodes.arrive(NodeNo(1), arrival(1, 1), living).unwrap();
-        let in_the_way = arrive(&nodes, 2, 2).unwrap_err();
-        assert!(nodes.answers(NodeNo(1), &in_the_way).await);
-        assert_eq!(nodes.count(), 1);
-    }
-
-    #[test]
-    fn a_copy_is_news_once_and_is_remembered_for_a_while() {
-        let nodes = Nodes::new();
-        let from = |port| SocketAddr::from(([127, 0, 0, 1], port));
-        assert!(nodes.saw_copy(NodeNo(1), from(1), 0));
-        assert!(!nodes.saw_copy(NodeNo(1), from(1), 30_000));
-        assert!(nodes.saw_copy(NodeNo(1), from(2), 30_000));
-        assert_eq!(nodes.copied(COPY_REMEMBERED_MS), 1);
-        assert_eq!(nodes.copied(COPY_REMEMBERED_MS + 30_001), 0);
-        assert_eq!(nodes.copy_of(NodeNo(1)).unwrap().address, from(2));
-    }
-
-    #[test]
-    fn a_node_is_judged_by_the_certificate_that_it_stands_for_now() {
-        let nodes = Nodes::new();
-        let visit = arrive(&nodes, 1, 1).unwrap();
-        nodes.renewed(NodeNo(1), "0a", "0b");
-        let refuse = |taken: &'static str| {
-            move |serial: &str| match serial == taken {
-                true => Ok(()),
-                false => Err(Refused::new(RefusalCode::Revoked, "test")),
-            }
-        };
-        nodes.judge(NodeNo(1), refuse("0b"));
-        assert!(visit.out.borrow().is_none());
-        nodes.judge(NodeNo(1), refuse("0c"));
-        assert!(visit.out.borrow().is_some());
-    }
-}
+mod tests;

@@ -7,6 +7,7 @@
 
 mod backoff;
 pub mod catalogue;
+mod certificate;
 mod check;
 mod control;
 mod deliver;
@@ -25,9 +26,10 @@ mod session;
 mod subscription;
 
 pub use backoff::Backoff;
+pub use certificate::Wanted;
 pub use endpoint::{Dialler, EnrolFailure, SOFTWARE};
 pub use failure::LinkError;
-pub use node::{Node, Wanted};
+pub use node::Node;
 pub use process::{Fatal, LinkState, NodeOptions, Process, ScanWish, SubscriptionOptions};
 pub use publication::{Hindrance, Publication};
 pub use session::{Session, Visitor};
