@@ -1,5 +1,6 @@
 //! What a machine's status says of the connections of its nodes.
 
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -13,6 +14,9 @@ use super::{Hub, Machine};
 /// # Errors
 /// When the agent does not answer, or has no such node.
 pub fn node(machine: &Machine, name: &str) -> Result<Value> {
+    // Without an agent that answers, the command would read the store itself, and one that is just
+    // starting would find it in use.
+    UnixStream::connect(machine.state().join("agent.sock")).context("no agent answers yet")?;
     let status = machine.status()?;
     let mut nodes = status["nodes"].as_array().into_iter().flatten();
     let found = nodes.find(|node| node["name"] == name);

@@ -98,7 +98,7 @@ fn a_department_is_revoked_with_all_its_nodes_and_no_other() {
     assert_eq!(world.run(&revoke(provider())).expect("so already").events, []);
     assert!(world.taken("n1").is_empty() && world.taken("n2").is_empty());
     assert!(admits(&world.registry, other(), &name("n1"), "03").is_ok());
-    let nobody = "91350100M000100Y43".parse().expect("a published example");
+    let nobody = "113700000045030270".parse().expect("a published example");
     assert_eq!(world.mistakes(&revoke(nobody)), ["department code"]);
     let silent =
         Command::RevokeNode { department: provider(), name: name("n1"), reason: String::new() };
