@@ -18,6 +18,9 @@ use crate::link::{EnrolFailure, Node, Wanted};
 /// The clock is looked at this often: it may be set, or the machine may have slept.
 const LOOK_EVERY: Duration = Duration::from_secs(600);
 
+/// Shortest time between two renewals.
+const LEAST_PAUSE: Duration = Duration::from_secs(1);
+
 /// The same trouble is logged again after this time.
 const REMIND_EVERY: SignedDuration = SignedDuration::from_hours(6);
 
@@ -59,6 +62,12 @@ impl Keeper<'_> {
                 Wanted::End => return,
             }
             self.renew_until_done(&mut trouble).await;
+            // A clock far ahead of the hub's, before the two were compared, finds every certificate
+            // due at once: that must not become a stream of renewals.
+            tokio::select! {
+                () = tokio::time::sleep(LEAST_PAUSE) => {}
+                () = self.cancel.cancelled() => return,
+            }
         }
     }
 
