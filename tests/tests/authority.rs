@@ -150,6 +150,16 @@ fn an_exchange_lives_without_its_roots_key() -> Result<()> {
         machine.start()?;
         links::connected(&machine, "n1", SOON)?;
 
+        // Another root is told over the connection: the certificate is not due for two months.
+        let second = exchange.path("offline-second");
+        let second = text(&second)?;
+        hub.command(["ca", "new-root", "--exchange", "tieling", "--out", second])?.ok()?;
+        hub.command(["ca", "trust", &format!("{second}/ca.crt")])?.ok()?;
+        until_true(SOON, "the node knows both roots", || {
+            let roots = roots(&hub)?;
+            Ok(roots.len() == 2 && roots.iter().all(|root| root["nodes_without"] == 0))
+        })?;
+
         // The intermediate is replaced; the node notices nothing, not even at its next connection.
         let next = signed(&hub, offline, exchange)?;
         hub.command(["ca", "install", &next])?.ok()?;
