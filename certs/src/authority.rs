@@ -1,8 +1,11 @@
 //! The exchange's certificate authority: makes itself, issues for the hub and for nodes.
 //!
-//! Files in its folder: `ca.key` (0600), `ca.crt` (the root that issues) and `roots.pem` (all roots
-//! that are trusted, the own one among them; an operator adds the next one there before it takes
-//! over).
+//! The certificate that issues is the root itself, or an intermediate below it whose root key is kept
+//! offline; see [`offline`].
+//!
+//! Files in its folder: `ca.key` (0600), `ca.crt` (what issues, and behind it the root, if that is
+//! another one) and `roots.pem` (all roots that are trusted, the own one among them; the next one is
+//! added there before it takes over).
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -42,6 +45,8 @@ const ROOTS_FILE: &str = "roots.pem";
 pub struct Authority {
     exchange: ExchangeName,
     root: CertificateDer<'static>,
+    /// What stands between the root and what is issued.
+    between: Option<CertificateDer<'static>>,
     not_after: Timestamp,
     issuer: Issuer<'static, KeyPair>,
 }
@@ -58,8 +63,8 @@ pub enum HubName {
 /// A certificate that was just issued.
 #[derive(Clone, Debug)]
 pub struct Issued {
-    /// The certificate first, then what stands between it and the root (nothing, as long as the
-    /// root issues by itself).
+    /// The certificate first, then what stands between it and the root (nothing, when the root
+    /// issues by itself).
     pub chain: Vec<CertificateDer<'static>>,
     /// What the certificate says.
     pub facts: CertificateFacts,
@@ -80,11 +85,18 @@ pub enum AuthorityError {
     /// The trusted roots cannot be read.
     #[error("the trusted roots")]
     Roots(#[from] RootsError),
-    /// The certificate file holds something else than one root of an exchange.
+    /// The certificate file holds something else than one root of an exchange, or an intermediate and
+    /// its root.
     #[error(
-        "ca.crt is not the whole certificate of an exchange's authority; bring it back from a backup"
+        "not the whole certificate of an exchange's authority, alone or followed by its root; bring ca.crt back from a backup"
     )]
     NotAnAuthority,
+    /// The root is not trusted.
+    #[error("the root {0} is not trusted here; add it first: hutong-hub ca trust FILE")]
+    NotTrusted(CaFingerprint),
+    /// There is no key that waits for its certificate.
+    #[error("no key waits for this certificate; make one with: hutong-hub ca request --out FILE")]
+    NoRequest,
     /// Key and certificate are of different authorities.
     #[error("ca.key does not belong to ca.crt; bring both back from a backup")]
     KeyMismatch,
@@ -103,7 +115,9 @@ pub enum AuthorityError {
     #[error("{0} is not a name that a certificate can carry")]
     Name(String),
     /// The root itself is over.
-    #[error("the authority's own certificate expired at {0}: let a new root take over")]
+    #[error(
+        "the authority's own certificate expired at {0}: have a new one signed, see docs/certificates.md"
+    )]
     RootExpired(Timestamp),
     /// Signing failed.
     #[error("the certificate could not be made")]
@@ -141,8 +155,9 @@ impl Authority {
         // One intermediate may stand below, so that the root's key can go offline one day.
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(1));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        let root = params.self_signed(&key).map_err(AuthorityError::Make)?.into();
-        Self::from_parts(root, key)
+        let root: CertificateDer<'static> =
+            params.self_signed(&key).map_err(AuthorityError::Make)?.into();
+        Self::from_parts(&[root], key)
     }
 
     /// Writes key, certificate and trusted roots into a folder, which is made if it is not there.
@@ -156,13 +171,10 @@ impl Authority {
             return Err(AuthorityError::Exists(key));
         }
         // The key goes last: a folder without it is not an authority, and can be written again.
-        let certificate = certificate::to_pem([&self.root]);
-        files::write_atomic(&folder.join(ROOTS_FILE), certificate.as_bytes(), Access::Public)?;
-        files::write_atomic(
-            &folder.join(CERTIFICATE_FILE),
-            certificate.as_bytes(),
-            Access::Public,
-        )?;
+        let roots = certificate::to_pem([&self.root]);
+        files::write_atomic(&folder.join(ROOTS_FILE), roots.as_bytes(), Access::Public)?;
+        let chain = certificate::to_pem(self.between.iter().chain([&self.root]));
+        files::write_atomic(&folder.join(CERTIFICATE_FILE), chain.as_bytes(), Access::Public)?;
         let text = self.issuer.key().serialize_pem();
         Ok(files::write_atomic(&key, text.as_bytes(), Access::Private)?)
     }
@@ -172,14 +184,15 @@ impl Authority {
     /// # Errors
     /// When a file is missing or damaged, or key and certificate do not fit.
     pub fn load(folder: &Path) -> Result<Self, AuthorityError> {
-        let key = PrivateKey::load(&folder.join(KEY_FILE))?.into_pair();
-        let text = files::read_text(&folder.join(CERTIFICATE_FILE))?;
-        let mut certificates =
-            certificate::from_pem(&text).map_err(|_| AuthorityError::NotAnAuthority)?;
-        match (certificates.pop(), certificates.is_empty()) {
-            (Some(root), true) => Self::from_parts(root, key),
-            _ => Err(AuthorityError::NotAnAuthority),
-        }
+        offline::settle(folder)?;
+        Self::load_pair(&folder.join(CERTIFICATE_FILE), &folder.join(KEY_FILE))
+    }
+
+    fn load_pair(certificate: &Path, key: &Path) -> Result<Self, AuthorityError> {
+        let key = PrivateKey::load(key)?.into_pair();
+        let text = files::read_text(certificate)?;
+        let chain = certificate::from_pem(&text).map_err(|_| AuthorityError::NotAnAuthority)?;
+        Self::from_parts(&chain, key)
     }
 
     /// Reads the roots that are trusted beside an authority: `roots.pem` of its folder and its own.
@@ -258,10 +271,22 @@ impl Authority {
         &self.exchange
     }
 
+    /// Until when it can issue.
+    #[must_use]
+    pub fn not_after(&self) -> Timestamp {
+        self.not_after
+    }
+
     /// The root certificate.
     #[must_use]
     pub fn root(&self) -> &CertificateDer<'static> {
         &self.root
+    }
+
+    /// Whether an intermediate issues, so that the root's key need not be here.
+    #[must_use]
+    pub fn is_intermediate(&self) -> bool {
+        self.between.is_some()
     }
 
     /// The root's fingerprint, as it stands in join tokens.
@@ -270,19 +295,28 @@ impl Authority {
         CaFingerprint::of(&self.root)
     }
 
-    fn from_parts(root: CertificateDer<'static>, key: KeyPair) -> Result<Self, AuthorityError> {
-        let facts = CertificateFacts::read(&root).map_err(|_| AuthorityError::NotAnAuthority)?;
+    fn from_parts(chain: &[CertificateDer<'static>], key: KeyPair) -> Result<Self, AuthorityError> {
+        let (issuing, root) = match chain {
+            [root] => (root, root),
+            [issuing, root] if offline::is_signed_by(issuing, root) => (issuing, root),
+            _ => return Err(AuthorityError::NotAnAuthority),
+        };
+        let facts = CertificateFacts::read(issuing).map_err(|_| AuthorityError::NotAnAuthority)?;
+        let above = CertificateFacts::read(root).map_err(|_| AuthorityError::NotAnAuthority)?;
         let Identity::Exchange(exchange) = facts.identity else {
             return Err(AuthorityError::NotAnAuthority);
         };
-        if !certificate::is_whole_root(&root) {
+        let whole = certificate::is_whole_root(root);
+        if !whole || above.identity != Identity::Exchange(exchange.clone()) {
             return Err(AuthorityError::NotAnAuthority);
         }
         if facts.public_key != rcgen::PublicKeyData::subject_public_key_info(&key) {
             return Err(AuthorityError::KeyMismatch);
         }
-        let issuer = Issuer::from_ca_cert_der(&root, key).map_err(AuthorityError::Make)?;
-        Ok(Self { exchange, root, not_after: facts.not_after, issuer })
+        let issuer = Issuer::from_ca_cert_der(issuing, key).map_err(AuthorityError::Make)?;
+        let between = (chain.len() > 1).then(|| issuing.clone());
+        let not_after = facts.not_after.min(above.not_after);
+        Ok(Self { exchange, root: root.clone(), between, not_after, issuer })
     }
 
     fn leaf(
@@ -311,7 +345,8 @@ impl Authority {
         let certificate: CertificateDer<'static> =
             params.signed_by(key, &self.issuer).map_err(AuthorityError::Make)?.into();
         let facts = CertificateFacts::read(&certificate)?;
-        Ok(Issued { chain: vec![certificate], facts })
+        let chain = [certificate].into_iter().chain(self.between.clone()).collect();
+        Ok(Issued { chain, facts })
     }
 }
 
@@ -364,6 +399,8 @@ fn random_serial() -> Result<[u8; 16], AuthorityError> {
     serial[0] |= 0x80;
     Ok(serial)
 }
+
+pub mod offline;
 
 #[cfg(test)]
 mod tests;

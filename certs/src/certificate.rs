@@ -2,6 +2,8 @@
 
 use jiff::Timestamp;
 use rustls_pki_types::CertificateDer;
+/// What can be wrong with PEM text.
+pub use rustls_pki_types::pem::Error as PemError;
 use rustls_pki_types::pem::PemObject;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};

@@ -131,6 +131,17 @@ pub(crate) fn sync_folder_of(path: &Path) -> Result<(), FileError> {
     Ok(())
 }
 
+/// Moves a file within its folder, durably.
+pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), FileError> {
+    fs::rename(from, to).map_err(|e| FileError::new("move", from, e))?;
+    sync_folder_of(to)
+}
+
+/// Removes a file.
+pub(crate) fn remove(path: &Path) -> Result<(), FileError> {
+    fs::remove_file(path).map_err(|e| FileError::new("remove", path, e))
+}
+
 fn create_new(path: &Path, access: Access) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);

@@ -19,6 +19,7 @@ pub mod enrol;
 pub mod files;
 pub mod identity;
 pub mod join;
+pub mod lifetime;
 pub mod live;
 pub mod request;
 pub mod revoke;

@@ -16,6 +16,11 @@ impl<T> Live<T> {
         Self(watch::Sender::new(Arc::new(value)))
     }
 
+    /// Starts with a value that others hold as well.
+    pub fn shared(value: Arc<T>) -> Self {
+        Self(watch::Sender::new(value))
+    }
+
     /// The value as of now. Cheap: one reference count.
     #[must_use]
     pub fn current(&self) -> Arc<T> {

@@ -93,6 +93,14 @@ impl PrivateKey {
         Ok(request.der().to_vec())
     }
 
+    /// Signs a message (ECDSA P-256, SHA-256, ASN.1).
+    ///
+    /// # Errors
+    /// When signing fails.
+    pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, KeyError> {
+        rcgen::SigningKey::sign(&self.0, message).map_err(KeyError::Make)
+    }
+
     /// The public key, as SubjectPublicKeyInfo in DER.
     #[must_use]
     pub fn public_key(&self) -> Vec<u8> {
@@ -149,6 +157,11 @@ impl ProvenKey {
     #[must_use]
     pub fn fingerprint(&self) -> [u8; 32] {
         Sha256::digest(&self.der).into()
+    }
+
+    /// The public key, as SubjectPublicKeyInfo in DER.
+    pub(crate) fn der(&self) -> &[u8] {
+        &self.der
     }
 
     pub(crate) fn spki(&self) -> &SubjectPublicKeyInfo {

@@ -1,11 +1,9 @@
 //! Serial numbers of certificates, and the set of those that are revoked.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
-
-use tokio::sync::watch;
 
 use crate::live::Live;
 
@@ -61,40 +59,32 @@ impl FromStr for Serial {
     }
 }
 
-/// The revoked serials of an exchange, consulted by the hub at every handshake. Clones are handles
-/// to the same set. A revoked certificate is refused from the next handshake on; connections that
-/// are open already are closed by whoever [subscribes](Self::subscribe).
+/// The revoked serials of an exchange, each with the reason, consulted by the hub at every
+/// handshake. Clones are handles to the same set. A revoked certificate is refused from the next
+/// handshake on; connections that are open already are closed by whoever revokes.
 ///
 /// Serials are 128 random bits over all authorities of the exchange, so the set needs no issuers.
 #[derive(Clone, Debug)]
-pub struct RevocationList(Live<HashSet<Serial>>);
+pub struct RevocationList(Live<Revoked>);
+
+/// Serial numbers, and why they are revoked.
+pub type Revoked = HashMap<Serial, Arc<str>>;
 
 impl RevocationList {
     /// A list with these serials; `RevocationList::default()` is empty.
-    pub fn new(serials: impl IntoIterator<Item = Serial>) -> Self {
-        Self(Live::new(serials.into_iter().collect()))
+    pub fn new(revoked: impl IntoIterator<Item = (Serial, Arc<str>)>) -> Self {
+        Self(Live::new(revoked.into_iter().collect()))
     }
 
-    /// Whether a certificate is revoked.
+    /// Why a certificate is revoked, if it is.
     #[must_use]
-    pub fn contains(&self, serial: &Serial) -> bool {
-        self.0.current().contains(serial)
-    }
-
-    /// Adds serials.
-    pub fn revoke(&self, serials: impl IntoIterator<Item = Serial>) {
-        self.0.update(|present| present.iter().cloned().chain(serials).collect());
+    pub fn reason(&self, serial: &Serial) -> Option<Arc<str>> {
+        self.0.current().get(serial).map(Arc::clone)
     }
 
     /// Replaces the whole set.
-    pub fn replace(&self, serials: impl IntoIterator<Item = Serial>) {
-        self.0.replace(serials.into_iter().collect());
-    }
-
-    /// A receiver of the set after every change.
-    #[must_use]
-    pub fn subscribe(&self) -> watch::Receiver<Arc<HashSet<Serial>>> {
-        self.0.subscribe()
+    pub fn replace(&self, revoked: impl IntoIterator<Item = (Serial, Arc<str>)>) {
+        self.0.replace(revoked.into_iter().collect());
     }
 }
 
@@ -120,17 +110,14 @@ mod tests {
     }
 
     #[test]
-    fn handles_share_the_set_and_watchers_are_told() {
+    fn handles_share_the_set() {
         let list = RevocationList::default();
         let other = list.clone();
-        let mut watcher = list.subscribe();
         let serial: Serial = "ab01".parse().unwrap();
-        assert!(!list.contains(&serial));
-        other.revoke([serial.clone()]);
-        assert!(list.contains(&serial));
-        assert!(watcher.has_changed().unwrap());
-        assert_eq!(watcher.borrow_and_update().len(), 1);
+        assert_eq!(list.reason(&serial), None);
+        other.replace([(serial.clone(), "the key was copied".into())]);
+        assert_eq!(list.reason(&serial).as_deref(), Some("the key was copied"));
         list.replace([]);
-        assert!(!other.contains(&serial));
+        assert_eq!(other.reason(&serial), None);
     }
 }

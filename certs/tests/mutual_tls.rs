@@ -125,10 +125,10 @@ async fn a_revoked_certificate_is_refused_from_the_next_handshake_on() {
     let serial = credentials.facts().serial.clone();
     let tls = exchange.agent(credentials);
     assert!(exchange.visit(&tls).await.is_ok());
-    exchange.tls.revoked.revoke([serial.clone()]);
+    exchange.tls.revoked.replace([(serial.clone(), "the key was copied".into())]);
     let (by, code, text) = refusal(exchange.visit(&tls).await);
     assert_eq!((by, code.as_str()), (By::Peer, "HT-2005"));
-    assert!(text.contains(&serial.to_string()), "{text}");
+    assert!(text.contains(&serial.to_string()) && text.contains("the key was copied"), "{text}");
 
     // Another certificate of the same node is not affected; renewal needs no new configuration.
     tls.credentials.replace(issued(&exchange.authority, &node("n1"), clock::now(), NODE_VALIDITY));
@@ -199,7 +199,7 @@ async fn nothing_is_resumed_and_nothing_goes_early() {
     let connecting =
         endpoint.connect_with(config.clone(), exchange.address, tls::SERVER_NAME).unwrap();
     assert!(connecting.into_0rtt().is_err());
-    exchange.tls.revoked.revoke([serial]);
+    exchange.tls.revoked.replace([(serial, "a test".into())]);
     assert_eq!(refusal(exchange.visit_as(config).await).1, "HT-2005");
 }
 

@@ -18,6 +18,7 @@ pub mod intake;
 pub mod log;
 pub mod nodes;
 pub mod numbers;
+pub mod pki;
 pub mod reconcile;
 pub mod routes;
 pub mod tasks;

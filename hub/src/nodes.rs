@@ -1,5 +1,7 @@
 //! Who is connected: presence, heartbeats, and the questions the hub puts to its nodes.
 
+mod copies;
+
 use std::{
     collections::HashMap,
     net::SocketAddr,
@@ -12,12 +14,17 @@ use std::{
 
 use hutong_schema::{
     ids::{CreditCode, ResourceCode},
-    wire::v1::control::{Depth, DigestFound, Heartbeat, Key, Subject},
+    wire::v1::{
+        RefusalCode, Refused,
+        control::{Depth, DigestFound, Heartbeat, Key, Subject},
+    },
 };
 use parking_lot::Mutex;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::numbers::NodeNo;
+use copies::Kinship;
+pub use copies::{Pulse, Sighting};
 
 /// Requests waiting for one node. When full, the asker is told that the node does not keep up.
 const REQUESTS_MAX: usize = 64;
@@ -25,10 +32,22 @@ const REQUESTS_MAX: usize = 64;
 /// How long a node may take for an answer: a digest over millions of rows takes seconds.
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 
+/// How long a living peer may take to acknowledge a packet, over any line.
+const PULSE_WITHIN: Duration = Duration::from_millis(2_000);
+
+/// How often it is looked whether it did.
+const PULSE_EVERY: Duration = Duration::from_millis(20);
+
+/// How long a second machine with a node's identity counts as present: it comes again within half a
+/// minute.
+const COPY_REMEMBERED_MS: i64 = 10 * 60_000;
+
 /// The register of connected nodes; a cheap handle.
 #[derive(Clone, Debug, Default)]
 pub struct Nodes {
     connected: Arc<Mutex<HashMap<NodeNo, Connected>>>,
+    copies: Arc<Mutex<HashMap<NodeNo, Sighting>>>,
+    roots: Arc<Mutex<HashMap<NodeNo, Vec<[u8; 32]>>>>,
     visits: Arc<AtomicU64>,
 }
 
@@ -37,7 +56,7 @@ pub struct Nodes {
 pub struct Arrival {
     /// The node's department.
     pub department: CreditCode,
-    /// Random number of its installation.
+    /// What tells it from other processes with its identity.
     pub instance: [u8; 16],
     /// Its software.
     pub software: String,
@@ -47,6 +66,9 @@ pub struct Arrival {
     pub since_ms: i64,
     /// Its clock minus ours, milliseconds.
     pub clock_skew_ms: i64,
+    /// Serial number of the certificate that it stands for, hexadecimal: the one that it showed, or
+    /// the one that it got for that since.
+    pub serial: String,
 }
 
 /// A connected node as the operator sees it.
@@ -79,6 +101,8 @@ pub enum Request {
     },
     /// The department's grants changed.
     GrantsChanged,
+    /// Tell the node which roots are trusted, if it does not hold them.
+    Roots,
     /// Close the connection.
     Close {
         /// Why.
@@ -100,12 +124,13 @@ pub enum NoAnswer {
     Silent,
 }
 
-/// The identity is connected from another installation.
+/// The identity is connected from another machine, or by another process with a copy of the state.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("this identity is connected from {address} with another installation's state")]
+#[error("this identity is connected from {address}, and that machine answers")]
 pub struct Elsewhere {
     /// The other machine's address.
     pub address: SocketAddr,
+    visit: u64,
 }
 
 #[derive(Debug)]
@@ -113,6 +138,10 @@ struct Connected {
     visit: u64,
     presence: Presence,
     requests: mpsc::Sender<Request>,
+    out: watch::Sender<Option<Refused>>,
+    pulse: Pulse,
+    /// The process whose place it took, if that was another one.
+    replaced: Option<[u8; 16]>,
 }
 
 /// A node's stay; when dropped, the node is away.
@@ -122,6 +151,7 @@ pub struct Visit {
     node: NodeNo,
     visit: u64,
     requests: mpsc::Receiver<Request>,
+    out: watch::Receiver<Option<Refused>>,
 }
 
 impl Nodes {
@@ -130,26 +160,102 @@ impl Nodes {
         Self::default()
     }
 
-    /// A node arrives. The same installation may replace its own older connection, which it may
-    /// have lost without our noticing.
+    /// A node arrives. A process may replace its own older connection, which it may have lost
+    /// without our noticing, and that of the process before it. But one that was replaced and comes
+    /// back has a copy of itself.
     ///
     /// # Errors
-    /// When the identity is connected from another installation: one of them is a copy.
-    pub fn arrive(&self, node: NodeNo, arrival: Arrival) -> Result<Visit, Elsewhere> {
+    /// When the identity is connected from elsewhere, so that one of the two is a copy if the other
+    /// one [is still there](Self::answers).
+    pub fn arrive(&self, node: NodeNo, arrival: Arrival, pulse: Pulse) -> Result<Visit, Elsewhere> {
         let mut connected = self.connected.lock();
+        let mut replaced = None;
         if let Some(other) = connected.get(&node) {
-            if other.presence.arrival.instance != arrival.instance {
-                return Err(Elsewhere { address: other.presence.arrival.address });
-            }
+            let before = other.presence.arrival.instance;
+            replaced = match Kinship::of(arrival.instance, before) {
+                Kinship::Itself => other.replaced,
+                Kinship::Successor if other.replaced != Some(arrival.instance) => Some(before),
+                Kinship::Successor | Kinship::Stranger => {
+                    let address = other.presence.arrival.address;
+                    return Err(Elsewhere { address, visit: other.visit });
+                }
+            };
             let reason = "replaced by a newer connection of the same node".to_owned();
             // A full queue means the old connection is stuck; it ends by its idle timeout.
             let _ = other.requests.try_send(Request::Close { reason });
         }
         let visit = self.visits.fetch_add(1, Ordering::Relaxed);
         let (requests, receiver) = mpsc::channel(REQUESTS_MAX);
+        let (out, thrown_out) = watch::channel(None);
         let presence = Presence { arrival, heartbeat: None };
-        connected.insert(node, Connected { visit, presence, requests });
-        Ok(Visit { nodes: self.clone(), node, visit, requests: receiver })
+        connected.insert(node, Connected { visit, presence, requests, out, pulse, replaced });
+        Ok(Visit { nodes: self.clone(), node, visit, requests: receiver, out: thrown_out })
+    }
+
+    /// Whether a connection that stands in somebody's way is still alive: it is sent something that
+    /// every living peer acknowledges. One that is not is forgotten, and its place is free.
+    pub async fn answers(&self, node: NodeNo, other: &Elsewhere) -> bool {
+        let pulse = {
+            let connected = self.connected.lock();
+            let same = connected.get(&node).filter(|connected| connected.visit == other.visit);
+            let Some(connected) = same else { return false };
+            // A full queue has packets under way as well.
+            let _ = connected.requests.try_send(Request::GrantsChanged);
+            connected.pulse.clone()
+        };
+        let before = pulse.0();
+        let deadline = tokio::time::Instant::now() + PULSE_WITHIN;
+        while tokio::time::Instant::now() < deadline {
+            tokio::time::sleep(PULSE_EVERY).await;
+            if pulse.0() > before {
+                return true;
+            }
+        }
+        let mut connected = self.connected.lock();
+        if connected.get(&node).is_some_and(|connected| connected.visit == other.visit)
+            && let Some(gone) = connected.remove(&node)
+        {
+            let refused = Refused::new(RefusalCode::Elsewhere, "another machine took its place");
+            gone.out.send_replace(Some(refused));
+        }
+        false
+    }
+
+    /// A second machine with a node's identity was refused; whether that is news.
+    pub fn saw_copy(&self, node: NodeNo, address: SocketAddr, now_ms: i64) -> bool {
+        let before = self.copies.lock().insert(node, Sighting { address, at_ms: now_ms });
+        before.is_none_or(|before| {
+            before.address != address || now_ms - before.at_ms > COPY_REMEMBERED_MS
+        })
+    }
+
+    /// When and from where a second machine with a node's identity was refused last.
+    pub fn copy_of(&self, node: NodeNo) -> Option<Sighting> {
+        self.copies.lock().get(&node).copied()
+    }
+
+    /// A node said which roots it trusts, by the SHA-256 of each.
+    pub fn holds_roots(&self, node: NodeNo, fingerprints: Vec<[u8; 32]>) {
+        self.roots.lock().insert(node, fingerprints);
+    }
+
+    /// Whether a node has said, since the hub started, that it trusts a root.
+    pub fn trusts(&self, node: NodeNo, root: &[u8; 32]) -> bool {
+        self.roots.lock().get(&node).is_some_and(|held| held.contains(root))
+    }
+
+    /// The trusted roots changed: all connected nodes are told. One that does not keep up learns it
+    /// at its next connection.
+    pub fn roots_changed(&self) {
+        for connected in self.connected.lock().values() {
+            let _ = connected.requests.try_send(Request::Roots);
+        }
+    }
+
+    /// How many nodes had a second machine not long ago.
+    pub fn copied(&self, now_ms: i64) -> usize {
+        let recent = |seen: &&Sighting| now_ms - seen.at_ms <= COPY_REMEMBERED_MS;
+        self.copies.lock().values().filter(recent).count()
     }
 
     /// How many nodes are connected.
@@ -203,10 +309,24 @@ impl Nodes {
         }
     }
 
-    /// Closes a node's connection, if it has one. A full queue means that the connection is stuck;
-    /// it ends by its idle timeout.
-    pub fn close(&self, node: NodeNo, reason: &str) {
-        let _ = self.request(node, Request::Close { reason: reason.to_owned() });
+    /// Judges a node, if it is connected, by the certificate that it stands for, and throws it out
+    /// at once when it is refused now: whatever its connection is doing or waiting for.
+    pub fn judge(&self, node: NodeNo, verdict: impl Fn(&str) -> Result<(), Refused>) {
+        if let Some(connected) = self.connected.lock().get(&node)
+            && let Err(refused) = verdict(&connected.presence.arrival.serial)
+        {
+            connected.out.send_replace(Some(refused));
+        }
+    }
+
+    /// A node got its next certificate: a connection that was made with the one before goes on, and
+    /// stands for the new one.
+    pub fn renewed(&self, node: NodeNo, replaces: &str, serial: &str) {
+        if let Some(connected) = self.connected.lock().get_mut(&node)
+            && connected.presence.arrival.serial == replaces
+        {
+            serial.clone_into(&mut connected.presence.arrival.serial);
+        }
     }
 
     fn request(&self, node: NodeNo, request: Request) -> Result<(), NoAnswer> {
@@ -225,6 +345,18 @@ impl Visit {
         match self.requests.recv().await {
             Some(request) => request,
             None => std::future::pending().await,
+        }
+    }
+
+    /// Resolves when the node is to be thrown out, with what it is told; else never.
+    pub fn thrown_out(&self) -> impl Future<Output = Refused> + Send + 'static {
+        let mut out = self.out.clone();
+        async move {
+            match out.wait_for(Option::is_some).await.map(|refused| refused.clone()) {
+                Ok(Some(refused)) => refused,
+                // Replaced by a newer connection of the same node: that closes it in good order.
+                Ok(None) | Err(_) => std::future::pending().await,
+            }
         }
     }
 
@@ -248,30 +380,4 @@ impl Drop for Visit {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn arrival(instance: u8) -> Arrival {
-        Arrival {
-            department: "11100000000013338W".parse().unwrap(),
-            instance: [instance; 16],
-            software: "test".into(),
-            address: ([127, 0, 0, 1], 1).into(),
-            since_ms: 0,
-            clock_skew_ms: 0,
-        }
-    }
-
-    #[test]
-    fn a_copy_of_a_connected_node_is_refused_but_its_own_return_is_not() {
-        let nodes = Nodes::new();
-        let first = nodes.arrive(NodeNo(1), arrival(1)).unwrap();
-        assert!(nodes.arrive(NodeNo(1), arrival(2)).is_err());
-        let second = nodes.arrive(NodeNo(1), arrival(1)).unwrap();
-        drop(first);
-        assert_eq!(nodes.count(), 1, "the older visit's end does not remove the newer one");
-        drop(second);
-        assert_eq!(nodes.count(), 0);
-        assert!(nodes.arrive(NodeNo(1), arrival(2)).is_ok());
-    }
-}
+mod tests;

@@ -34,6 +34,7 @@ async fn found_in(dir: &Path) -> anyhow::Result<()> {
         exchange: Some("tieling".parse().expect("a name")),
         partitions: Some(2),
         names: vec!["hub.example".into(), "127.0.0.1".into()],
+        offline_root: None,
     };
     found(&founding).await.map(|_| ())
 }

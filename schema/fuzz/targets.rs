@@ -40,6 +40,8 @@ pub(crate) fn wire(bytes: &[u8]) {
         kind::GRANTS_CHANGED => twice::<GrantsChanged>(body),
         kind::DIGEST_ASK => twice::<DigestAsk>(body),
         kind::DIGEST_ANSWER => twice::<DigestAnswer>(body),
+        kind::ROOTS_HELD => twice::<RootsHeld>(body),
+        kind::TRUSTED_ROOTS => twice::<TrustedRoots>(body),
         kind::REPUBLISH => twice::<Republish>(body),
         kind::PUBLISH_OPEN => twice::<PublishOpen>(body),
         kind::PUBLISH_READY => twice::<PublishReady>(body),

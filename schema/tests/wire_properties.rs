@@ -31,6 +31,8 @@ fn decode_as_all(body: &[u8]) {
     one::<DigestAsk>(body);
     one::<DigestAnswer>(body);
     one::<Republish>(body);
+    one::<RootsHeld>(body);
+    one::<TrustedRoots>(body);
     one::<PublishOpen>(body);
     one::<PublishReady>(body);
     one::<Batch<'_>>(body);

@@ -99,9 +99,21 @@ pub async fn ensure(
     token: Option<&JoinToken>,
 ) -> Result<NodeMaterial, NotEnrolled> {
     if folder.is_enrolled() {
+        folder.settle()?;
         return Ok(folder.load()?);
     }
-    let token = token.ok_or(NotEnrolled::NoToken)?;
+    anew(dialler, folder, token.ok_or(NotEnrolled::NoToken)?).await
+}
+
+/// A certificate by the token, whether the node has one or not.
+///
+/// # Errors
+/// As [`ensure`].
+pub async fn anew(
+    dialler: &Dialler,
+    folder: &NodeFolder,
+    token: &JoinToken,
+) -> Result<NodeMaterial, NotEnrolled> {
     if token.expires <= clock::now() {
         return Err(NotEnrolled::Expired(token.expires));
     }

@@ -5,6 +5,7 @@
 
 pub mod enrol;
 pub mod questions;
+mod renewal;
 pub mod report;
 mod scans;
 pub mod socket;
@@ -221,7 +222,14 @@ impl Agent {
         self.nodes.lock().insert(config.name.clone(), Arc::clone(&node));
         self.waiting.lock().remove(&config.name);
         self.up.send_modify(|up| *up += 1);
-        node.keep(self.cancel.clone()).await;
+        let keeper = renewal::Keeper {
+            node: Arc::clone(&node),
+            folder: NodeFolder::new(self.config.node_dir(&config.name)),
+            turns: &self.enrolling,
+            cancel: self.cancel.clone(),
+        };
+        keeper.revive().await;
+        tokio::join!(keeper.keep(), node.keep(self.cancel.clone()));
     }
 
     async fn enrolled(&self, config: &NodeConfig, streams: &[StreamId]) -> Option<Arc<Node>> {
@@ -282,6 +290,7 @@ impl Agent {
         };
         NodeOptions {
             name: config.name.clone(),
+            folder: NodeFolder::new(self.config.node_dir(&config.name)),
             catalogue: config.catalogue.clone(),
             publications: streams.iter().copied().zip(resources).collect(),
             subscriptions: config.subscribe.iter().map(subscription).collect(),

@@ -43,6 +43,12 @@ pub struct NodeReport {
     pub since: Option<String>,
     /// When the certificate ends, RFC 3339.
     pub certificate_ends: Option<String>,
+    /// Seconds until then; 0 when it has ended.
+    #[serde(default)]
+    pub certificate_seconds_left: Option<u64>,
+    /// Why it could not be renewed, and what to do.
+    #[serde(default)]
+    pub renewal_trouble: Option<String>,
     /// This machine's clock minus the hub's, milliseconds.
     pub clock_skew_ms: i64,
     /// Why the catalogue could not be applied.
@@ -186,6 +192,8 @@ fn empty(name: NodeName, link: &str) -> NodeReport {
         reason: None,
         since: None,
         certificate_ends: None,
+        certificate_seconds_left: None,
+        renewal_trouble: None,
         clock_skew_ms: 0,
         catalogue_trouble: None,
         publications: Vec::new(),
@@ -220,10 +228,14 @@ fn of_node(node: &Node, mounted: &[std::sync::Arc<Mounted>]) -> NodeReport {
     let subscriptions = node.subscriptions();
     let subscriptions =
         subscriptions.iter().map(|each| of_subscription(each.key.grant, &each.state(), connected));
+    let certificate = node.certificate().lifetime();
+    let left = certificate.left(hutong_certs::clock::now()).as_secs();
     NodeReport {
         reason,
+        certificate_seconds_left: Some(left),
+        renewal_trouble: node.renewal_trouble(),
         since: since.map(|since| since.to_string()),
-        certificate_ends: Some(node.certificate_ends().to_string()),
+        certificate_ends: Some(certificate.ends().to_string()),
         clock_skew_ms: node.skew_ms(),
         catalogue_trouble: node.catalogue_trouble(),
         publications: publications.collect(),

@@ -40,7 +40,7 @@ pub(super) async fn enrol(
             "no join token: give --token FILE or --sheet FILE, or name the sheet in the configuration's [enrol]"
         ),
     };
-    let dialler = Dialler::open(&hub)?;
+    let (dialler, anew) = (Dialler::open(&hub)?, args.anew);
     let (mut tasks, mut waiting) = (JoinSet::new(), tokens.into_iter());
     let mut failed = 0;
     loop {
@@ -49,8 +49,12 @@ pub(super) async fn enrol(
             let folder = NodeFolder::new(state.join("nodes").join(token.node.as_str()));
             let dialler = dialler.clone();
             tasks.spawn(async move {
-                let known = folder.is_enrolled();
-                let enrolled = enrol::ensure(&dialler, &folder, Some(&token)).await;
+                let known = folder.is_enrolled() && !anew;
+                let enrolled = if anew {
+                    enrol::anew(&dialler, &folder, &token).await
+                } else {
+                    enrol::ensure(&dialler, &folder, Some(&token)).await
+                };
                 (token.node, known, enrolled)
             });
         }

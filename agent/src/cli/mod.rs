@@ -76,6 +76,10 @@ struct EnrolArgs {
     /// Sheet with the join tokens of many nodes; without --token, the configuration's when absent.
     #[arg(long)]
     sheet: Option<PathBuf>,
+    /// Also nodes that have a certificate get another one, with a new key: after a revocation, or
+    /// when the old one expired too long ago. A running agent takes it into use by itself.
+    #[arg(long)]
+    anew: bool,
     /// Host and port of the hub; from the configuration when absent.
     #[arg(long)]
     hub: Option<String>,

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::{anyhow, bail};
+use hutong_certs::lifetime::RENEWABLE_FOR;
 use hutong_schema::ids::ResourceCode;
 
 use crate::{
@@ -70,8 +71,9 @@ pub(super) fn check(config: &Config) -> anyhow::Result<ExitCode> {
                 {
                     let ended = material.credentials.facts().not_after;
                     problems.push(format!(
-                        "node {}: its certificate ended at {ended}: enrol it again",
-                        node.name
+                        "node {}: its certificate ended at {ended}; the running agent renews it for {} days after that, then it needs a new join token",
+                        node.name,
+                        RENEWABLE_FOR.as_hours() / 24
                     ));
                 }
                 Ok(_) => {}
@@ -130,6 +132,9 @@ fn of_node(node: &NodeReport) {
     println!("\nnode {} · {}{since}{}", node.name, node.link, ends.unwrap_or_default());
     if let Some(reason) = &node.reason {
         println!("  {reason}");
+    }
+    if let Some(trouble) = &node.renewal_trouble {
+        println!("  the certificate could not be renewed: {trouble}");
     }
     if let Some(trouble) = &node.catalogue_trouble {
         println!("  catalogue: {trouble}");

@@ -12,7 +12,7 @@ use hutong_schema::{
             Refused,
             control::{
                 Depth, DigestAnswer, DigestAsk, DigestFound, Goodbye, GrantsChanged, Heartbeat,
-                HeartbeatReply, Republish, ResourceReport, Standing, Subject,
+                HeartbeatReply, Republish, ResourceReport, Standing, Subject, TrustedRoots,
             },
         },
     },
@@ -53,6 +53,10 @@ pub(super) async fn attend(
     // When the session is over, nobody waits for what a check would find.
     let asking = cancel.child_token();
     let _over = asking.clone().drop_guard();
+    if let Err(error) = control.writer.send(&node.roots_held()).await {
+        return session.broken(error);
+    }
+    let mut news = node.roots_news();
     loop {
         let sent = tokio::select! {
             () = cancel.cancelled() => return LinkError::Cancelled,
@@ -65,6 +69,7 @@ pub(super) async fn attend(
                 Err(error) => return session.broken(error),
             },
             Some(answer) = answered.recv() => control.writer.send(&answer).await,
+            Ok(()) = news.changed() => control.writer.send(&node.roots_held()).await,
             _ = beat.tick() => control.writer.send(&heartbeat(node, &mut reported)).await,
             gone = session.gone() => return gone,
         };
@@ -106,6 +111,12 @@ async fn heed(
                 // The session may be over: then nobody waits for the answer.
                 let _ = answers.send(DigestAnswer { ask: ask.ask, found }).await;
             });
+        }
+        TrustedRoots::KIND => {
+            let TrustedRoots { roots } = frame::expect(content).map_err(damaged)?;
+            let roots = roots.into_iter().map(|root| root.0).collect();
+            let node = Arc::clone(node);
+            tokio::spawn(async move { node.take_roots(roots).await });
         }
         Republish::KIND => {
             let wish: Republish = frame::expect(content).map_err(damaged)?;

@@ -99,16 +99,50 @@ impl Dialler {
         let connection =
             enrol::connect(&self.endpoint, address, token.authority, transport, DIAL_WITHIN)
                 .await
-                .map_err(|error| {
-                    if matches!(error, EnrolError::Timeout(_)) {
-                        self.silent().into()
-                    } else {
-                        EnrolFailure::from(error)
-                    }
-                })?;
+                .map_err(|error| self.unreached(error))?;
         let enrolled = enrol::enrol(&connection, token, folder, SOFTWARE, ENROL_WITHIN).await;
         connection.close(VarInt::from_u32(0), b"done");
         Ok(enrolled?)
+    }
+
+    /// Gets a node's next certificate by the one it has, which may have expired.
+    ///
+    /// # Errors
+    /// When the hub is not reached, its own certificate is not good, or it refuses.
+    pub async fn renew(
+        &self,
+        tls: &AgentTls,
+        folder: &NodeFolder,
+    ) -> Result<NodeMaterial, EnrolFailure> {
+        let address = self.resolve().await?;
+        let transport = Arc::clone(&self.transport);
+        let connection = enrol::connect_known(&self.endpoint, address, tls, transport, DIAL_WITHIN)
+            .await
+            .map_err(|error| self.unreached(error))?;
+        let present = tls.credentials.current();
+        let renewed = enrol::renew(&connection, &present, folder, SOFTWARE, ENROL_WITHIN).await;
+        connection.close(VarInt::from_u32(0), b"done");
+        Ok(renewed?)
+    }
+
+    /// The hub's clock minus ours, milliseconds, also of a hub whose certificate seems to be out of
+    /// its time: chain and name are checked all the same.
+    ///
+    /// # Errors
+    /// When the hub is not reached, or does not answer.
+    pub async fn clock_difference_ms(&self, tls: &AgentTls) -> Result<i64, EnrolFailure> {
+        let address = self.resolve().await?;
+        let transport = Arc::clone(&self.transport);
+        let connecting =
+            enrol::connect_to_compare_clocks(&self.endpoint, address, tls, transport, DIAL_WITHIN);
+        let connection = connecting.await.map_err(|error| self.unreached(error))?;
+        let told = enrol::hub_clock(&connection, DIAL_WITHIN).await;
+        connection.close(VarInt::from_u32(0), b"done");
+        Ok(told?.as_millisecond().saturating_sub(clock::now().as_millisecond()))
+    }
+
+    fn unreached(&self, error: EnrolError) -> EnrolFailure {
+        if matches!(error, EnrolError::Timeout(_)) { self.silent().into() } else { error.into() }
     }
 
     /// Waits until the closing of all connections has been told to the hub.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hutong_certs::{
     stream::StreamError,
-    tls::{HandshakeFailure, TlsError},
+    tls::{By, HandshakeFailure, TlsError},
 };
 use hutong_schema::wire::v1::{RefusalCode, Refused};
 
@@ -40,6 +40,14 @@ pub enum LinkError {
     /// The handshake failed, or the connection ended.
     #[error("{0}")]
     Ended(#[from] HandshakeFailure),
+    /// A certificate is out of its time by one of the two clocks, and they differ.
+    #[error("{failure}; {}", apart(*.ahead_ms))]
+    Clocks {
+        /// What was refused.
+        failure: HandshakeFailure,
+        /// This machine's clock minus the hub's, milliseconds.
+        ahead_ms: i64,
+    },
     /// The hub refused, with a code.
     #[error("{0}")]
     Refused(#[from] Refused),
@@ -67,6 +75,9 @@ impl LinkError {
                 "the hub is down, the address or port is wrong, or a firewall on the way drops UDP: QUIC needs UDP, an open TCP port does not help",
             ),
             Self::Ended(failure) => by_handshake(failure),
+            Self::Clocks { .. } => Some(
+                "check this machine's clock first (timedatectl): the hub's is compared with all other machines; if this one is right, tell the hub's operator",
+            ),
             Self::Refused(refused) => by_refusal(refused),
             Self::Dial(_) | Self::Tls(_) => {
                 Some("this is a fault of the software or its build: report it")
@@ -84,7 +95,8 @@ impl LinkError {
                 refused.reason(),
                 Some(RefusalCode::NotReady | RefusalCode::Busy | RefusalCode::TooMany)
             ),
-            Self::Resolve { .. }
+            Self::Clocks { .. }
+            | Self::Resolve { .. }
             | Self::Socket(_)
             | Self::Dial(_)
             | Self::Tls(_)
@@ -96,18 +108,40 @@ impl LinkError {
 
 fn by_handshake(failure: &HandshakeFailure) -> Option<&'static str> {
     match failure.code.as_deref() {
+        Some("HT-2001" | "HT-2002") if failure.by == By::Us => Some(
+            "the hub's certificate is out of its time by both clocks, if both could be compared: tell the hub's operator",
+        ),
         Some("HT-2001" | "HT-2002") => Some(
-            "compare the two clocks in the message; if they agree, the certificate's time is over: enrol the node again with a new token",
+            "the clocks agree, if both could be compared: the agent renews an expired certificate by itself for 90 days; after that: hutong-agent enrol --anew --token FILE with a new join token",
         ),
         Some("HT-2003" | "HT-2004" | "HT-2009") => Some(
             "one side belongs to another exchange or was set up anew: check [hub] address, then enrol again with a token of this hub",
         ),
-        Some("HT-2005") => {
-            Some("the operator revoked this certificate: ask why, then enrol with a new token")
-        }
+        Some("HT-2005") => Some(
+            "ask the hub's operator why, and for a new join token; then run: hutong-agent enrol --anew --token FILE",
+        ),
+        // The hub's words say what to do.
+        Some(code) if code.starts_with("HT-1") => None,
         Some(_) => Some("enrol the node again with a new token of this hub"),
         None => None,
     }
+}
+
+/// A difference of clocks that explains a certificate out of its time.
+pub(super) const CLOCKS_DIFFER_MS: i64 = 60_000;
+
+/// How far this machine's clock is from the hub's, in words.
+fn apart(ahead_ms: i64) -> String {
+    let seconds = ahead_ms.unsigned_abs() / 1_000;
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
+    let far = match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds} s"),
+        (0, 0, _) => format!("{minutes} min"),
+        (0, _, _) => format!("{hours} h {minutes} min"),
+        _ => format!("{days} days {hours} h"),
+    };
+    let side = if ahead_ms < 0 { "behind" } else { "ahead of" };
+    format!("this machine's clock is {far} {side} the hub's")
 }
 
 /// Refusals that a person can do something about; the others mend themselves or say enough.
@@ -136,8 +170,6 @@ fn by_refusal(refused: &Refused) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
-    use hutong_certs::tls::By;
-
     use super::*;
 
     #[test]
@@ -155,9 +187,31 @@ mod tests {
         let advice: Vec<_> =
             [&silent, &expired, &unknown].map(|error| error.advice().unwrap()).into();
         assert!(advice[0].contains("UDP"));
-        assert!(advice[1].contains("clocks"));
+        assert!(advice[1].contains("clocks agree"));
         assert!(advice[2].contains("join token"));
         assert!(!silent.needs_person() && expired.needs_person() && unknown.needs_person());
+    }
+
+    #[test]
+    fn clocks_that_differ_are_told_with_how_much_and_which_to_check() {
+        let failure = HandshakeFailure {
+            by: By::Us,
+            code: Some("HT-2002".into()),
+            text: "the other side is refused: HT-2002".into(),
+        };
+        let told = |ahead_ms| LinkError::Clocks { failure: failure.clone(), ahead_ms }.to_string();
+        assert!(
+            told(-93_600_000).ends_with("is 1 days 2 h behind the hub's"),
+            "{}",
+            told(-93_600_000)
+        );
+        assert!(
+            told(3_900_000).ends_with("is 1 h 5 min ahead of the hub's"),
+            "{}",
+            told(3_900_000)
+        );
+        let error = LinkError::Clocks { failure, ahead_ms: -93_600_000 };
+        assert!(error.advice().unwrap().contains("timedatectl") && error.needs_person());
     }
 
     #[test]

@@ -7,6 +7,7 @@
 
 mod backoff;
 pub mod catalogue;
+mod certificate;
 mod check;
 mod control;
 mod deliver;
@@ -14,6 +15,7 @@ mod deliveries;
 mod endpoint;
 mod entries;
 mod failure;
+mod machine;
 mod node;
 mod process;
 mod publication;
@@ -24,6 +26,7 @@ mod session;
 mod subscription;
 
 pub use backoff::Backoff;
+pub use certificate::Wanted;
 pub use endpoint::{Dialler, EnrolFailure, SOFTWARE};
 pub use failure::LinkError;
 pub use node::Node;

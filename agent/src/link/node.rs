@@ -15,14 +15,14 @@ use hutong_schema::{
     grant::GrantId,
     ids::{NodeName, ResourceCode},
 };
-use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, SemaphorePermit, mpsc, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     Backoff, LinkError, LinkState, NodeOptions, Process, Publication, ScanWish, Session,
-    Subscription, control, deliveries, entries, publications,
+    Subscription, Wanted, certificate::certificate_wanted, control, deliveries, entries,
+    publications,
 };
 use crate::{
     sinks::{SinkError, SubscriptionKey, known},
@@ -36,7 +36,7 @@ const DRAIN: Duration = Duration::from_secs(5);
 pub struct Node {
     pub(super) options: NodeOptions,
     pub(super) process: Process,
-    tls: AgentTls,
+    pub(super) tls: AgentTls,
     publications: Vec<Arc<Publication>>,
     pub(super) work: mpsc::Sender<Arc<Publication>>,
     pub(super) queue: tokio::sync::Mutex<mpsc::Receiver<Arc<Publication>>>,
@@ -45,6 +45,9 @@ pub struct Node {
     state: Mutex<LinkState>,
     session: watch::Sender<Option<Session>>,
     catalogue_trouble: Mutex<Option<String>>,
+    pub(super) renewal_trouble: Mutex<Option<String>>,
+    pub(super) wanted: watch::Sender<Wanted>,
+    pub(super) renewed: Notify,
     skew_ms: AtomicI64,
 }
 
@@ -83,6 +86,9 @@ impl Node {
             state: Mutex::new(LinkState::Idle),
             session: watch::Sender::new(None),
             catalogue_trouble: Mutex::new(None),
+            renewal_trouble: Mutex::new(None),
+            wanted: watch::Sender::new(Wanted::Nothing),
+            renewed: Notify::new(),
             skew_ms: AtomicI64::new(0),
         }))
     }
@@ -112,11 +118,6 @@ impl Node {
         self.catalogue_trouble.lock().clone()
     }
 
-    /// When the certificate ends.
-    pub fn certificate_ends(&self) -> Timestamp {
-        self.tls.credentials.current().facts().not_after
-    }
-
     /// Our clock minus the hub's, milliseconds.
     pub fn skew_ms(&self) -> i64 {
         self.skew_ms.load(Ordering::Relaxed)
@@ -137,11 +138,14 @@ impl Node {
             if matches!(ended, LinkError::Cancelled) {
                 break;
             }
+            let ended = self.with_clocks(ended).await;
             backoff.lasted(began.elapsed());
             let wait = backoff.next(rand::random());
             self.away(&ended, backoff.failures());
+            self.wanted.send_replace(certificate_wanted(&ended));
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
+                () = self.renewed.notified() => {}
                 () = cancel.cancelled() => break,
             }
         }

@@ -5,6 +5,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
+use hutong_certs::enrol::NodeFolder;
 use hutong_schema::{
     grant::GrantId,
     ids::{NodeName, ResourceCode},
@@ -29,6 +30,8 @@ const DIGESTS_AT_ONCE: usize = 2;
 pub struct NodeOptions {
     /// Its name.
     pub name: NodeName,
+    /// Its key and certificates.
+    pub folder: NodeFolder,
     /// Catalogue entries to apply at connect when the file has changed.
     pub catalogue: Option<PathBuf>,
     /// What it publishes, with the streams in the store.

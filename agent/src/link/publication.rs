@@ -9,6 +9,7 @@ use hutong_schema::{catalogue::CatalogueEntry, ids::ResourceCode};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use super::publish_end::Recovery;
 use crate::spool::{Store, StoreError, StreamId, StreamState};
 
 /// What can hinder a publication. Whoever found the hindrance takes it away again.
@@ -49,6 +50,8 @@ pub struct Publication {
     unverified: AtomicBool,
     /// A new epoch was opened by itself since the start or the last confirmation.
     recovered: AtomicBool,
+    /// A person said that this machine is the right one, while the publication stood still.
+    confirmed: AtomicBool,
     /// Scans that ended well.
     scans: AtomicU64,
     /// Wakes the stream that is open.
@@ -67,6 +70,7 @@ impl Publication {
             scan: Mutex::new(Scan::default()),
             unverified: AtomicBool::new(false),
             recovered: AtomicBool::new(false),
+            confirmed: AtomicBool::new(false),
             scans: AtomicU64::new(0),
             news: Notify::new(),
         }
@@ -183,15 +187,21 @@ impl Publication {
         self.unverified.load(Ordering::Acquire)
     }
 
-    /// Takes the right to open a new epoch without asking a person: once, so that two machines with
-    /// one state do not fence each other for ever.
-    pub(super) fn may_recover(&self) -> bool {
-        !self.recovered.swap(true, Ordering::AcqRel)
+    /// Takes the right to open a new epoch. By itself once only, so that two machines with one state
+    /// do not fence each other for ever.
+    pub(super) fn may_recover(&self, by: Recovery) -> bool {
+        match by {
+            Recovery::ByItself => !self.recovered.swap(true, Ordering::AcqRel),
+            Recovery::Confirmed => self.confirmed.swap(false, Ordering::AcqRel),
+        }
     }
 
-    /// A person said that this machine is the right one.
+    /// A person said that this machine is the right one. It counts for what the person was shown, not
+    /// for a fork that comes later.
     pub fn allow_recovery(&self) {
         self.recovered.store(false, Ordering::Release);
+        let shown = self.troubles().iter().any(|(by, _)| *by == Hindrance::Hub);
+        self.confirmed.store(shown, Ordering::Release);
     }
 
     pub(super) fn wake(&self) {
@@ -237,9 +247,21 @@ mod tests {
     #[test]
     fn a_new_epoch_is_opened_by_itself_only_once() {
         let publication = Publication::new(StreamId(1), "300001/1".parse().unwrap());
-        assert!(publication.may_recover());
-        assert!(!publication.may_recover());
+        assert!(publication.may_recover(Recovery::ByItself));
+        assert!(!publication.may_recover(Recovery::ByItself));
         publication.allow_recovery();
-        assert!(publication.may_recover());
+        assert!(publication.may_recover(Recovery::ByItself));
+    }
+
+    #[test]
+    fn a_confirmation_counts_for_the_fork_that_was_shown() {
+        let publication = Publication::new(StreamId(1), "300001/1".parse().unwrap());
+        assert!(!publication.may_recover(Recovery::Confirmed));
+        publication.allow_recovery();
+        assert!(!publication.may_recover(Recovery::Confirmed), "nothing was shown");
+        publication.hinder(Hindrance::Hub, "HT-1105");
+        publication.allow_recovery();
+        assert!(publication.may_recover(Recovery::Confirmed));
+        assert!(!publication.may_recover(Recovery::Confirmed), "once");
     }
 }

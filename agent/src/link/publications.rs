@@ -126,7 +126,7 @@ async fn publish(
         fresh = false;
         gaps = if is_gap(&failure) { gaps + 1 } else { 0 };
         let reason = chain(&failure);
-        match next(&failure, || publication.may_recover(), gaps) {
+        match next(&failure, |by| publication.may_recover(by), gaps) {
             Next::Reconnect if session.is_over() || scope.is_cancelled() => return Some(SOON),
             Next::Reconnect => {
                 tracing::warn!(%resource, reason, "a publish stream broke; it is opened again");
@@ -204,12 +204,16 @@ fn is_gap(failure: &PublishFailure) -> bool {
 fn stand_still(publication: &Publication, failure: &PublishFailure, reason: String) {
     let advice = match failure {
         PublishFailure::Refused(refused) => match refused.reason() {
-            Some(RefusalCode::Forked | RefusalCode::Fenced | RefusalCode::Chain) => Some(CONFIRM),
-            Some(_) | None => LinkError::Refused(refused.clone()).advice(),
+            Some(RefusalCode::Forked | RefusalCode::Fenced | RefusalCode::Chain) => {
+                Some(confirm(publication))
+            }
+            Some(_) | None => LinkError::Refused(refused.clone()).advice().map(str::to_owned),
         },
-        PublishFailure::Diverged(_) | PublishFailure::Forked(_) => Some(CONFIRM),
-        PublishFailure::NoEntry => Some("register it with: hutong-agent catalogue apply FILE"),
-        PublishFailure::Quarantine(_) => Some("make the quarantine folder writable"),
+        PublishFailure::Diverged(_) | PublishFailure::Forked(_) => Some(confirm(publication)),
+        PublishFailure::NoEntry => {
+            Some("register it with: hutong-agent catalogue apply FILE".to_owned())
+        }
+        PublishFailure::Quarantine(_) => Some("make the quarantine folder writable".to_owned()),
         PublishFailure::Link(_) | PublishFailure::Store(_) | PublishFailure::Interrupted => None,
     };
     let text = match advice {
@@ -224,7 +228,13 @@ fn stand_still(publication: &Publication, failure: &PublishFailure, reason: Stri
     publication.hinder(Hindrance::Hub, text);
 }
 
-const CONFIRM: &str = "if this machine is the right one, run: hutong-agent confirm RESOURCE";
+/// The way out of a fork.
+fn confirm(publication: &Publication) -> String {
+    format!(
+        "if another machine runs with a copy of this state, stop one of the two; if this machine and its source are the right ones, run: hutong-agent confirm {} (a new epoch begins, and every row is named again)",
+        publication.resource
+    )
+}
 
 /// The schema changed: what is not stored is dropped, the entry in force is fetched, and the source
 /// is read and mapped again.

@@ -5,7 +5,8 @@
 //! | the connection broke | sent again after the reconnect, from what the hub has stored |
 //! | HT-1107 busy, HT-1004 not ready | again after the time the hub names |
 //! | HT-1106 gap | again: opening compares both ends; the third time in a row it stands still |
-//! | HT-1105 forked, HT-1104 fenced, diverged | once by itself a new epoch, which names every row; then it stands still until `confirm` |
+//! | HT-1105 forked: this state was restored from a copy, or runs twice | it stands still until `confirm`, which begins a new epoch that names every row |
+//! | HT-1104 fenced, the hub lost settled batches | once by itself a new epoch; then as above |
 //! | HT-1108 schema changed | what is not stored is dropped, the entry is fetched, the source is mapped again |
 //! | any other refusal | it stands still, named in `status`, and is tried again every minute |
 
@@ -26,9 +27,9 @@ pub(super) enum PublishFailure {
     Link(LinkError),
     #[error("{0}")]
     Refused(Refused),
-    #[error("the hub and this outbox do not hold the same batches: {}", of(*.0))]
+    #[error("{}the hub and this outbox do not hold the same batches: {}", code_of(*.0), of(*.0))]
     Diverged(Divergence),
-    #[error("the hub acknowledges other content for batch {0} than was sent")]
+    #[error("HT-1105 FORKED: the hub acknowledges other content for batch {0} than was sent")]
     Forked(u64),
     #[error("no catalogue entry is known for this resource")]
     NoEntry,
@@ -50,10 +51,27 @@ impl From<LinkError> for PublishFailure {
     }
 }
 
+/// The code that the hub would refuse the next batch with.
+fn code_of(divergence: Divergence) -> &'static str {
+    match divergence {
+        Divergence::HubIsAhead | Divergence::Forked => "HT-1105 FORKED: ",
+        Divergence::HubIsBehind => "",
+    }
+}
+
+/// Who may decide that a new epoch is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Recovery {
+    /// The agent, once: it has everything, and the hub has less.
+    ByItself,
+    /// A person only: this machine may be the wrong one of two, and its source an old one.
+    Confirmed,
+}
+
 fn of(divergence: Divergence) -> &'static str {
     match divergence {
         Divergence::HubIsAhead => {
-            "it has batches that this outbox never had (this state was restored from a copy)"
+            "it has acknowledged batches that this outbox never had: this machine's state is older than that, it was restored from a copy"
         }
         Divergence::HubIsBehind => {
             "it lost batches that were settled (it was restored from a copy)"
@@ -90,18 +108,22 @@ const SOON: Duration = Duration::from_secs(1);
 /// Gaps in a row before it is no coincidence.
 const GAPS_MAX: u32 = 3;
 
-/// Decides. `may_recover` tells whether a new epoch may be opened without a person, and is asked only
-/// when it is needed; `gaps` counts the gaps in a row, this one included.
+/// Decides. `may_recover` tells whether a new epoch may be opened, and is asked only when it is
+/// needed; `gaps` counts the gaps in a row, this one included.
 pub(super) fn next(
     failure: &PublishFailure,
-    may_recover: impl FnOnce() -> bool,
+    may_recover: impl FnOnce(Recovery) -> bool,
     gaps: u32,
 ) -> Next {
     let new_epoch =
         |allowed: bool| if allowed { Next::NewEpoch } else { Next::StandStill(STAND_STILL) };
     match failure {
         PublishFailure::Link(_) => Next::Reconnect,
-        PublishFailure::Diverged(_) | PublishFailure::Forked(_) => new_epoch(may_recover()),
+        PublishFailure::Diverged(Divergence::HubIsBehind) => {
+            new_epoch(may_recover(Recovery::ByItself))
+        }
+        PublishFailure::Diverged(Divergence::HubIsAhead | Divergence::Forked)
+        | PublishFailure::Forked(_) => new_epoch(may_recover(Recovery::Confirmed)),
         PublishFailure::NoEntry | PublishFailure::Quarantine(_) => Next::StandStill(STAND_STILL),
         PublishFailure::Interrupted => Next::Again(SOON),
         PublishFailure::Store(StoreError::Conflict { .. }) => Next::Again(SOON),
@@ -114,8 +136,9 @@ pub(super) fn next(
                     Next::Again(wait.unwrap_or(SOON))
                 }
                 Some(RefusalCode::Gap) if gaps < GAPS_MAX => Next::Again(wait.unwrap_or_default()),
-                Some(RefusalCode::Forked | RefusalCode::Fenced | RefusalCode::Chain) => {
-                    new_epoch(may_recover())
+                Some(RefusalCode::Forked) => new_epoch(may_recover(Recovery::Confirmed)),
+                Some(RefusalCode::Fenced | RefusalCode::Chain) => {
+                    new_epoch(may_recover(Recovery::ByItself))
                 }
                 Some(RefusalCode::SchemaChanged) => Next::MapAgain,
                 Some(_) | None => Next::StandStill(wait.unwrap_or(STAND_STILL)),
@@ -135,33 +158,39 @@ mod tests {
     #[test]
     fn every_refusal_leads_somewhere_and_none_is_dropped() {
         for code in RefusalCode::ALL {
-            let next = next(&refused(*code), || false, 1);
+            let next = next(&refused(*code), |_| false, 1);
             assert!(!matches!(next, Next::Reconnect | Next::Fatal), "{code:?} leads to {next:?}");
         }
     }
 
     #[test]
-    fn a_fork_is_mended_once_and_then_waits_for_a_person() {
-        for failure in
-            [refused(RefusalCode::Forked), refused(RefusalCode::Fenced), PublishFailure::Forked(3)]
-        {
-            assert_eq!(next(&failure, || true, 0), Next::NewEpoch);
-            assert_eq!(next(&failure, || false, 0), Next::StandStill(STAND_STILL));
+    fn a_fork_waits_for_a_person_and_a_hub_that_lost_something_does_not() {
+        let ahead = PublishFailure::Diverged(Divergence::HubIsAhead);
+        assert!(ahead.to_string().starts_with("HT-1105 FORKED"), "{ahead}");
+        for failure in [refused(RefusalCode::Forked), PublishFailure::Forked(3), ahead] {
+            let by_itself = |by| by == Recovery::ByItself;
+            assert_eq!(next(&failure, by_itself, 0), Next::StandStill(STAND_STILL));
+            assert_eq!(next(&failure, |by| by == Recovery::Confirmed, 0), Next::NewEpoch);
+        }
+        let behind = PublishFailure::Diverged(Divergence::HubIsBehind);
+        for failure in [refused(RefusalCode::Fenced), behind] {
+            assert_eq!(next(&failure, |by| by == Recovery::ByItself, 0), Next::NewEpoch);
+            assert_eq!(next(&failure, |_| false, 0), Next::StandStill(STAND_STILL));
         }
     }
 
     #[test]
     fn a_busy_hub_is_asked_again_when_it_says() {
         let busy = Refused::new(RefusalCode::Busy, "full").retry_after(2_500);
-        let next = next(&PublishFailure::Refused(busy), || true, 0);
+        let next = next(&PublishFailure::Refused(busy), |_| true, 0);
         assert_eq!(next, Next::Again(Duration::from_millis(2_500)));
     }
 
     #[test]
     fn a_gap_that_comes_back_stands_still() {
-        assert_eq!(next(&refused(RefusalCode::Gap), || true, 1), Next::Again(Duration::ZERO));
+        assert_eq!(next(&refused(RefusalCode::Gap), |_| true, 1), Next::Again(Duration::ZERO));
         assert_eq!(
-            next(&refused(RefusalCode::Gap), || true, GAPS_MAX),
+            next(&refused(RefusalCode::Gap), |_| true, GAPS_MAX),
             Next::StandStill(STAND_STILL)
         );
     }

@@ -22,7 +22,7 @@ use hutong_schema::{
 use quinn::{Connection, VarInt};
 use serde::{Deserialize, Serialize};
 
-use super::{Dialler, LinkError, SOFTWARE};
+use super::{Dialler, LinkError, SOFTWARE, machine};
 
 /// How long the hub may take for the greeting. A refused certificate shows here, not in the dial.
 const GREETING_WITHIN: Duration = Duration::from_secs(15);
@@ -185,7 +185,7 @@ async fn greet(
         min: Version::MIN.number(),
         max: Version::MAX.number(),
         software: SOFTWARE.to_owned(),
-        instance,
+        instance: machine::instance(instance),
         clock_ms: clock::now().as_millisecond(),
     };
     writer.send(&hello).await?;

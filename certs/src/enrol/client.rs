@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hutong_schema::ids::ExchangeName;
-use hutong_schema::wire::frame;
+use hutong_schema::wire::frame::{self, Message};
 use hutong_schema::wire::v1::{Refused, kind};
 use rustls_pki_types::CertificateDer;
+use serde::{Deserialize, Serialize};
 
 use super::folder::{FolderError, NodeFolder, NodeMaterial};
+use super::proof::NotBound;
 use super::{EnrolAnswer, EnrolRequest, FRAME_BYTES_MAX, SecretBytes};
 use crate::clock;
 use crate::identity::{Identity, NodeIdentity};
@@ -56,6 +58,9 @@ pub enum EnrolError {
     /// The certificate in the answer is for another node or another key.
     #[error("the hub sent a certificate for another node or another key")]
     OtherCertificate,
+    /// No proof can be made for this connection.
+    #[error(transparent)]
+    NotBound(#[from] NotBound),
     /// The node's files cannot be read or written.
     #[error("the node's files")]
     Folder(#[from] FolderError),
@@ -77,6 +82,15 @@ pub async fn connect(
     timeout: Duration,
 ) -> Result<quinn::Connection, EnrolError> {
     let config = tls::enrolment_client_config(authority, transport)?;
+    dial(endpoint, address, config, timeout).await
+}
+
+pub(super) async fn dial(
+    endpoint: &quinn::Endpoint,
+    address: SocketAddr,
+    config: quinn::ClientConfig,
+    timeout: Duration,
+) -> Result<quinn::Connection, EnrolError> {
     let connecting =
         endpoint.connect_with(config, address, SERVER_NAME).map_err(EnrolError::Connect)?;
     tokio::time::timeout(timeout, connecting)
@@ -110,7 +124,7 @@ pub async fn enrol(
         node: token.node.clone(),
         signing_request: key.signing_request().map_err(FolderError::from)?,
     };
-    let answer = tokio::time::timeout(timeout, ask(connection, &request))
+    let answer: EnrolAnswer = tokio::time::timeout(timeout, question(connection, &request))
         .await
         .map_err(|_| EnrolError::Timeout(timeout))??;
 
@@ -130,10 +144,15 @@ pub async fn enrol(
     on_disk(folder, move |folder| folder.store(chain, key, roots, now)).await
 }
 
-async fn ask(
+/// One question on a stream of its own, and its answer.
+pub(super) async fn question<Q, A>(
     connection: &quinn::Connection,
-    request: &EnrolRequest,
-) -> Result<EnrolAnswer, EnrolError> {
+    request: &Q,
+) -> Result<A, EnrolError>
+where
+    Q: Message + Serialize,
+    A: Message + for<'a> Deserialize<'a>,
+{
     let lost = |error| EnrolError::from(tls::explain(&error, clock::now()));
     let (send, receive) = connection.open_bi().await.map_err(lost)?;
     let mut writer = FrameWriter::new(send);
@@ -147,7 +166,7 @@ async fn ask(
 }
 
 /// Files are read and synced beside the async threads.
-async fn on_disk<T: Send + 'static>(
+pub(super) async fn on_disk<T: Send + 'static>(
     folder: &NodeFolder,
     work: impl FnOnce(NodeFolder) -> Result<T, FolderError> + Send + 'static,
 ) -> Result<T, EnrolError> {
@@ -155,7 +174,7 @@ async fn on_disk<T: Send + 'static>(
     Ok(tokio::task::spawn_blocking(move || work(folder)).await??)
 }
 
-fn exchange_of(connection: &quinn::Connection) -> Result<ExchangeName, EnrolError> {
+pub(super) fn exchange_of(connection: &quinn::Connection) -> Result<ExchangeName, EnrolError> {
     match tls::peer_certificate(connection)?.identity {
         Identity::Hub(exchange) => Ok(exchange),
         found @ (Identity::Exchange(_) | Identity::Node(_)) => {

@@ -1,5 +1,9 @@
 //! Enrolment (`hutong-enrol/1`): a node shows its join token and a signing request and gets its
-//! certificate.
+//! certificate; later it shows that certificate, signs for it, and gets the next one.
+//!
+//! A renewal ([`RenewRequest`]) goes the same way whether the certificate is still good or expired up
+//! to [90 days](crate::lifetime::RENEWABLE_FOR) ago, so it is not a client certificate of TLS: what
+//! is signed with its key is bound to this very connection (RFC 5705 exporter) and to the new key.
 //!
 //! One connection may enrol several nodes, one bidirectional stream each: the node sends
 //! [`EnrolRequest`], the hub answers [`EnrolAnswer`] or a [`Refused`]. If the answer is lost, the
@@ -7,6 +11,8 @@
 
 mod client;
 mod folder;
+mod proof;
+mod renew;
 mod server;
 
 use hutong_schema::ids::{CreditCode, NodeName};
@@ -16,7 +22,8 @@ use serde::{Deserialize, Serialize};
 
 pub use client::{EnrolError, connect, enrol};
 pub use folder::{FolderError, NodeFolder, NodeMaterial};
-pub use server::{EnrolEvent, Enrolment};
+pub use renew::{connect_known, connect_to_compare_clocks, hub_clock, renew};
+pub use server::{EnrolEvent, Enrolment, NotRecorded};
 
 /// Largest frame of this protocol, bytes: a chain and [sixteen](crate::roots::ROOTS_MAX) roots
 /// take less than half of it.
@@ -50,6 +57,34 @@ pub struct EnrolAnswer {
     pub hub_time_ms: i64,
 }
 
+/// What a node with a certificate asks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RenewRequest {
+    /// Name and version of the node's software, for the hub's log.
+    pub software: String,
+    /// The node's clock, milliseconds since 1970.
+    pub clock_ms: i64,
+    /// The certificate that is to be replaced (DER), then what stands between it and the root.
+    pub chain: Vec<Vec<u8>>,
+    /// Signing request (PKCS #10, DER) for the next key.
+    pub signing_request: Vec<u8>,
+    /// Signature with the key of the certificate (ECDSA P-256, SHA-256, ASN.1) over the text
+    /// `hutong-enrol/1 renew`, a zero byte, 32 bytes exported from the connection under that text as
+    /// label, and the SHA-256 of the signing request.
+    pub proof: Vec<u8>,
+}
+
+/// Asks for the hub's clock.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClockAsk {}
+
+/// The hub's clock.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClockTold {
+    /// Milliseconds since 1970.
+    pub hub_time_ms: i64,
+}
+
 /// A token's secret in a message; its `Debug` shows nothing of it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SecretBytes(pub [u8; 32]);
@@ -72,11 +107,17 @@ pub enum EnrolRefusal {
     Unavailable,
     /// The message is not one that was due.
     Protocol,
+    /// The certificate that was shown cannot be renewed.
+    Certificate,
+    /// Nothing proves that the node holds the certificate's key.
+    Proof,
+    /// The certificate expired too long ago.
+    TooLate,
 }
 
 impl EnrolRefusal {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 10] = [
         Self::SigningRequest,
         Self::TokenUnknown,
         Self::TokenExpired,
@@ -84,6 +125,9 @@ impl EnrolRefusal {
         Self::WrongIdentity,
         Self::Unavailable,
         Self::Protocol,
+        Self::Certificate,
+        Self::Proof,
+        Self::TooLate,
     ];
 
     /// The number on the wire.
@@ -97,6 +141,9 @@ impl EnrolRefusal {
             Self::WrongIdentity => 2105,
             Self::Unavailable => 2106,
             Self::Protocol => 2107,
+            Self::Certificate => 2108,
+            Self::Proof => 2109,
+            Self::TooLate => 2110,
         }
     }
 
@@ -116,7 +163,10 @@ impl EnrolRefusal {
             | Self::TokenExpired
             | Self::TokenUsed
             | Self::WrongIdentity
-            | Self::Protocol => Ran::No,
+            | Self::Protocol
+            | Self::Certificate
+            | Self::Proof
+            | Self::TooLate => Ran::No,
         };
         Refused { code: self.number(), detail, ran, retry_after_ms: None, expected: None }
     }
@@ -128,6 +178,18 @@ impl Message for EnrolRequest {
 
 impl Message for EnrolAnswer {
     const KIND: u8 = kind::ENROLLED;
+}
+
+impl Message for RenewRequest {
+    const KIND: u8 = kind::RENEW;
+}
+
+impl Message for ClockAsk {
+    const KIND: u8 = kind::CLOCK_ASK;
+}
+
+impl Message for ClockTold {
+    const KIND: u8 = kind::CLOCK_TOLD;
 }
 
 impl std::fmt::Debug for SecretBytes {
@@ -173,6 +235,17 @@ mod tests {
         let answer =
             EnrolAnswer { chain: vec![vec![1, 2]], roots: vec![vec![3], vec![4]], hub_time_ms: 1 };
         assert_eq!(hex(frame::encode(&answer).unwrap()), "0b0000006101020102020103010402");
+        let renew = RenewRequest {
+            software: "a".to_owned(),
+            clock_ms: 1,
+            chain: vec![vec![1, 2]],
+            signing_request: vec![3],
+            proof: vec![4, 5],
+        };
+        let expected = "0d0000006201610201020102010302 0405".replace(' ', "");
+        assert_eq!(hex(frame::encode(&renew).unwrap()), expected);
+        assert_eq!(hex(frame::encode(&ClockAsk {}).unwrap()), "0100000063");
+        assert_eq!(hex(frame::encode(&ClockTold { hub_time_ms: 1 }).unwrap()), "020000006402");
     }
 
     #[test]

@@ -1,24 +1,30 @@
 //! The hub's half of enrolment.
 
 use std::fmt::Display;
-use std::sync::Arc;
 use std::time::Duration;
 
 use hutong_schema::ids::{CreditCode, NodeName};
 use hutong_schema::wire::frame::{self, FrameError};
-use hutong_schema::wire::v1::Refused;
+use hutong_schema::wire::v1::{Refused, kind};
 use jiff::{SignedDuration, Timestamp};
+use rustls_pki_types::CertificateDer;
 
-use super::{EnrolAnswer, EnrolRefusal, EnrolRequest, FRAME_BYTES_MAX};
+use super::proof::Statement;
+use super::{
+    ClockAsk, ClockTold, EnrolAnswer, EnrolRefusal, EnrolRequest, FRAME_BYTES_MAX, RenewRequest,
+};
 use crate::authority::{Authority, Issued};
+use crate::certificate::CertificateFacts;
 use crate::clock;
-use crate::identity::NodeIdentity;
+use crate::identity::{Identity, NodeIdentity};
 use crate::join::{Redemption, Secret, TokenBook};
+use crate::lifetime::RENEWABLE_FOR;
 use crate::live::Live;
 use crate::request::ProvenKey;
 use crate::revoke::Serial;
 use crate::roots::RootSet;
 use crate::stream::{FrameReader, FrameWriter, StreamError};
+use crate::tls::verify_node;
 
 /// Most enrolments over one connection: more than any machine carries nodes.
 const PER_CONNECTION_MAX: usize = 1024;
@@ -31,7 +37,7 @@ const REFUSALS_MAX: usize = 16;
 #[derive(Debug)]
 pub struct Enrolment {
     /// Issues the certificates.
-    pub authority: Arc<Authority>,
+    pub authority: Live<Authority>,
     /// Knows the tokens.
     pub book: TokenBook,
     /// The roots that nodes are told to trust.
@@ -58,6 +64,30 @@ pub enum EnrolEvent {
         /// What the node calls its software.
         software: String,
     },
+    /// A node that showed its certificate gets the next one.
+    Renewed {
+        /// For whom.
+        identity: NodeIdentity,
+        /// The serial number of the certificate that was shown.
+        replaces: Serial,
+        /// That of the next one.
+        serial: Serial,
+        /// Until when that is valid.
+        not_after: Timestamp,
+        /// Since when the one that was shown had been expired, if it was.
+        expired: Option<Timestamp>,
+        /// What the node calls its software.
+        software: String,
+    },
+    /// A renewal was refused.
+    NotRenewed {
+        /// Whose certificate was shown, if that could be read.
+        identity: Option<NodeIdentity>,
+        /// Why.
+        reason: EnrolRefusal,
+        /// The same in words, as the node was told.
+        detail: String,
+    },
     /// An enrolment was refused.
     Refused {
         /// The department that was claimed.
@@ -71,6 +101,21 @@ pub enum EnrolEvent {
     },
 }
 
+/// Why an outcome was not recorded, so that it does not count.
+#[derive(Clone, Debug)]
+pub enum NotRecorded {
+    /// Whoever decides refuses it: the node is told this.
+    Refused(Refused),
+    /// It could not be written: the node may try again.
+    Failed(String),
+}
+
+impl<T: Into<String>> From<T> for NotRecorded {
+    fn from(reason: T) -> Self {
+        Self::Failed(reason.into())
+    }
+}
+
 impl Enrolment {
     /// Serves one connection that speaks `hutong-enrol/1` until its other end closes it, stays
     /// silent or asks too much.
@@ -81,14 +126,15 @@ impl Enrolment {
     where
         F: Fn(EnrolEvent) -> Recorded,
         Recorded: Future<Output = Result<(), E>>,
-        E: Display,
+        E: Into<NotRecorded>,
     {
         let mut refusals = 0;
         for _ in 0..PER_CONNECTION_MAX {
             let accepted = tokio::time::timeout(self.timeout, connection.accept_bi()).await;
             let Ok(Ok((send, receive))) = accepted else { break };
             let mut streams = (FrameReader::new(receive), FrameWriter::new(send));
-            match tokio::time::timeout(self.timeout, self.serve(&mut streams, &record)).await {
+            let served = self.serve(connection, &mut streams, &record);
+            match tokio::time::timeout(self.timeout, served).await {
                 Ok(Ok(true)) => {}
                 Ok(Ok(false)) if refusals < REFUSALS_MAX => refusals += 1,
                 Ok(Ok(false) | Err(_)) | Err(_) => break,
@@ -107,11 +153,7 @@ impl Enrolment {
     ) -> (EnrolEvent, Result<EnrolAnswer, Refused>) {
         match self.grant(&request, now).await {
             Ok((issued, identity, again)) => {
-                let answer = EnrolAnswer {
-                    chain: issued.chain.iter().map(|c| c.to_vec()).collect(),
-                    roots: self.roots.current().certificates().iter().map(|c| c.to_vec()).collect(),
-                    hub_time_ms: now.as_millisecond(),
-                };
+                let answer = self.granted(&issued, now);
                 let event = EnrolEvent::Enrolled {
                     identity,
                     serial: issued.facts.serial,
@@ -149,42 +191,149 @@ impl Enrolment {
             .map_err(unavailable)?;
         let again = accepted(redemption, now)?;
         let identity = NodeIdentity {
-            exchange: self.authority.exchange().clone(),
+            exchange: self.authority.current().exchange().clone(),
             department: request.department,
             node: request.node.clone(),
         };
         let issued = self
             .authority
+            .current()
             .issue_node_key(&key, &identity, now, self.validity)
             .map_err(unavailable)?;
         Ok((issued, identity, again))
     }
 
+    /// Decides on a renewal. `statement` is what must have been signed on this connection.
+    fn renew(
+        &self,
+        request: &RenewRequest,
+        statement: impl FnOnce(&[u8]) -> Option<Statement>,
+        now: Timestamp,
+    ) -> Result<(CertificateFacts, Issued), (EnrolRefusal, String)> {
+        let key = ProvenKey::from_request(&request.signing_request)
+            .map_err(|problem| (EnrolRefusal::SigningRequest, problem.to_string()))?;
+        let chain: Vec<CertificateDer<'_>> =
+            request.chain.iter().map(|der| CertificateDer::from(der.as_slice())).collect();
+        let refused = |detail: String| (EnrolRefusal::Certificate, detail);
+        let shown = chain.first().ok_or_else(|| refused("no certificate is shown".to_owned()))?;
+        let facts =
+            CertificateFacts::read(shown).map_err(|problem| refused(problem.to_string()))?;
+        let renewable_until = clock::after(facts.not_after, RENEWABLE_FOR);
+        if now > renewable_until {
+            let detail = format!(
+                "the certificate expired at {} and could be renewed until {renewable_until:.0}, the hub's clock says {now:.0}: ask the hub's operator for a new join token",
+                facts.not_after
+            );
+            return Err((EnrolRefusal::TooLate, detail));
+        }
+        // An expired one is judged as of the end of its time.
+        let at = clock::to_unix(now.min(facts.not_after));
+        verify_node(&chain, &self.roots.current(), self.authority.current().exchange(), at)
+            .map_err(|problem| refused(problem.to_string()))?;
+        let proven = statement(&request.signing_request)
+            .is_some_and(|statement| statement.is_signed_by(shown, &request.proof));
+        if !proven {
+            let detail = "the request is not signed with the certificate's key for this connection";
+            return Err((EnrolRefusal::Proof, detail.to_owned()));
+        }
+        if key.der() == facts.public_key {
+            let detail = "the next certificate is for a new key, not for the present one";
+            return Err((EnrolRefusal::SigningRequest, detail.to_owned()));
+        }
+        let identity = facts.node().ok_or_else(|| refused("not a node's".to_owned()))?;
+        let issued = self
+            .authority
+            .current()
+            .issue_node_key(&key, identity, now, self.validity)
+            .map_err(unavailable)?;
+        Ok((facts, issued))
+    }
+
+    fn decide_renewal(
+        &self,
+        request: RenewRequest,
+        statement: impl FnOnce(&[u8]) -> Option<Statement>,
+        now: Timestamp,
+    ) -> (EnrolEvent, Result<EnrolAnswer, Refused>) {
+        match self.renew(&request, statement, now) {
+            Ok((
+                CertificateFacts { identity: Identity::Node(identity), serial, not_after, .. },
+                issued,
+            )) => {
+                let answer = self.granted(&issued, now);
+                let event = EnrolEvent::Renewed {
+                    identity,
+                    replaces: serial,
+                    serial: issued.facts.serial,
+                    not_after: issued.facts.not_after,
+                    expired: (not_after < now).then_some(not_after),
+                    software: request.software,
+                };
+                (event, Ok(answer))
+            }
+            refused => {
+                let (reason, detail) = refused.err().unwrap_or_else(|| {
+                    (EnrolRefusal::Certificate, "the certificate is not a node's".to_owned())
+                });
+                let shown = request.chain.first();
+                let identity = shown.and_then(|der| {
+                    let facts = CertificateFacts::read(&CertificateDer::from(der.as_slice()));
+                    facts.ok()?.node().cloned()
+                });
+                let event = EnrolEvent::NotRenewed { identity, reason, detail: detail.clone() };
+                (event, Err(reason.message(detail)))
+            }
+        }
+    }
+
+    fn granted(&self, issued: &Issued, now: Timestamp) -> EnrolAnswer {
+        EnrolAnswer {
+            chain: issued.chain.iter().map(|c| c.to_vec()).collect(),
+            roots: self.roots.current().certificates().iter().map(|c| c.to_vec()).collect(),
+            hub_time_ms: now.as_millisecond(),
+        }
+    }
+
     /// Answers one stream. Returns whether it was granted.
     async fn serve<F, Recorded, E>(
         &self,
+        connection: &quinn::Connection,
         (reader, writer): &mut (FrameReader, FrameWriter),
         record: &F,
     ) -> Result<bool, StreamError>
     where
         F: Fn(EnrolEvent) -> Recorded,
         Recorded: Future<Output = Result<(), E>>,
-        E: Display,
+        E: Into<NotRecorded>,
     {
-        let answer = match read_request(reader).await {
-            Ok(request) => {
-                let (event, answer) = self.decide(request, clock::now()).await;
-                match record(event).await {
-                    Ok(()) => answer,
-                    // What is refused stays refused for its own reason.
-                    Err(error) => answer.and_then(|_| {
-                        let (reason, detail) = unavailable(error);
-                        Err(reason.message(detail))
-                    }),
-                }
+        let decided = match read_request(reader).await {
+            Ok(Asked::Enrol(request)) => self.decide(request, clock::now()).await,
+            Ok(Asked::Renew(request)) => {
+                let statement = |request: &[u8]| Statement::new(connection, request).ok();
+                self.decide_renewal(request, statement, clock::now())
             }
-            Err(StreamError::Frame(error)) => Err(EnrolRefusal::Protocol.message(in_full(&error))),
+            Ok(Asked::Clock) => {
+                writer.send(&ClockTold { hub_time_ms: clock::now().as_millisecond() }).await?;
+                writer.finish();
+                return Ok(true);
+            }
+            Err(StreamError::Frame(error)) => {
+                let refused = EnrolRefusal::Protocol.message(in_full(&error));
+                writer.send(&refused).await?;
+                writer.finish();
+                return Ok(false);
+            }
             Err(lost) => return Err(lost),
+        };
+        let (event, answer) = decided;
+        let answer = match record(event).await.map_err(Into::into) {
+            Ok(()) => answer,
+            // What is refused stays refused for its own reason.
+            Err(NotRecorded::Refused(refused)) => answer.and(Err(refused)),
+            Err(NotRecorded::Failed(error)) => answer.and_then(|_| {
+                let (reason, detail) = unavailable(error);
+                Err(reason.message(detail))
+            }),
         };
         match &answer {
             Ok(granted) => writer.send(granted).await?,
@@ -195,9 +344,23 @@ impl Enrolment {
     }
 }
 
-async fn read_request(reader: &mut FrameReader) -> Result<EnrolRequest, StreamError> {
+/// What a stream begins with.
+enum Asked {
+    Enrol(EnrolRequest),
+    Renew(RenewRequest),
+    Clock,
+}
+
+async fn read_request(reader: &mut FrameReader) -> Result<Asked, StreamError> {
     let content = reader.due(FRAME_BYTES_MAX).await?;
-    Ok(frame::expect(&content)?)
+    Ok(match frame::split(&content)?.0 {
+        kind::RENEW => Asked::Renew(frame::expect(&content)?),
+        kind::CLOCK_ASK => {
+            let ClockAsk {} = frame::expect(&content)?;
+            Asked::Clock
+        }
+        _ => Asked::Enrol(frame::expect(&content)?),
+    })
 }
 
 /// An error with its causes, in one line.

@@ -166,14 +166,15 @@ impl TokenBook {
         Ok(redemption)
     }
 
-    /// Takes back all unused tokens of a node. Returns how many.
+    /// Takes back all tokens of a node, or of all nodes of a department, used ones as well: the key
+    /// that used one cannot ask again. Returns how many.
     ///
     /// # Errors
     /// When the book cannot be written.
     pub async fn withdraw(
         &self,
         department: &CreditCode,
-        node: &NodeName,
+        node: Option<&NodeName>,
     ) -> Result<usize, BookError> {
         let (count, durable) = {
             let mut state = self.state();

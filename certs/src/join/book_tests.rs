@@ -108,7 +108,7 @@ async fn one_process_at_a_time_and_expired_tokens_are_forgotten_in_the_end() {
     assert!(matches!(TokenBook::open(folder.path(), now()), Err(BookError::InUse(_))));
     book.issue(&nodes(3), ROOT, now(), DAY).await.unwrap();
     let (department, node) = nodes(1).remove(0);
-    assert_eq!(book.withdraw(&department, &node).await.unwrap(), 1);
+    assert_eq!(book.withdraw(&department, Some(&node)).await.unwrap(), 1);
     drop(book);
     let long_after = now() + DAY * 40;
     assert!(TokenBook::open(folder.path(), long_after).unwrap().list(long_after).is_empty());

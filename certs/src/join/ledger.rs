@@ -170,11 +170,12 @@ impl Ledger {
     }
 
     /// The events that take back all unused tokens of a node.
-    pub(super) fn withdraw(&self, department: &CreditCode, node: &NodeName) -> Vec<Event> {
+    pub(super) fn withdraw(&self, department: &CreditCode, node: Option<&NodeName>) -> Vec<Event> {
+        // Used ones too: the key that used one could get another certificate with it.
         self.entries
             .values()
-            .filter(|entry| entry.used.is_none())
-            .filter(|entry| (&entry.department, &entry.node) == (department, node))
+            .filter(|entry| entry.department == *department)
+            .filter(|entry| node.is_none_or(|node| entry.node == *node))
             .map(|entry| Event::Withdraw { hash: entry.hash })
             .collect()
     }
@@ -332,7 +333,7 @@ mod tests {
     fn withdrawn_and_forgotten_tokens_are_unknown() {
         let mut ledger = issued(&Secret([1; 32]));
         assert_eq!(ledger.forget(now() + REMEMBER), 0);
-        let events = ledger.withdraw(&department(), &node());
+        let events = ledger.withdraw(&department(), Some(&node()));
         events.iter().for_each(|event| ledger.apply(event));
         assert_eq!(show(&mut ledger, 1, "n0001", 9, now()), Redemption::Unknown);
 

@@ -160,7 +160,7 @@ pub fn agent_client_config(
     transport: Arc<quinn::TransportConfig>,
 ) -> Result<quinn::ClientConfig, TlsError> {
     let AgentTls { credentials, roots, exchange } = tls.clone();
-    let verifier = HubVerifier { roots, exchange };
+    let verifier = HubVerifier { roots, exchange, any_time: false };
     client_config(Arc::new(verifier), Arc::new(NodeResolver::Known(credentials)), ALPN, transport)
 }
 
@@ -174,6 +174,34 @@ pub fn enrolment_client_config(
     transport: Arc<quinn::TransportConfig>,
 ) -> Result<quinn::ClientConfig, TlsError> {
     let verifier = FingerprintVerifier { authority };
+    client_config(Arc::new(verifier), Arc::new(NodeResolver::Unknown), ALPN_ENROL, transport)
+}
+
+/// A node's side of `hutong-enrol/1` once it has a certificate. The hub is checked as for the
+/// exchange's protocol; nothing is shown to it here: it is shown, and signed for, in the request.
+///
+/// # Errors
+/// As [`hub_server_config`].
+pub fn renewal_client_config(
+    tls: &AgentTls,
+    transport: Arc<quinn::TransportConfig>,
+) -> Result<quinn::ClientConfig, TlsError> {
+    let AgentTls { roots, exchange, .. } = tls.clone();
+    let verifier = HubVerifier { roots, exchange, any_time: false };
+    client_config(Arc::new(verifier), Arc::new(NodeResolver::Unknown), ALPN_ENROL, transport)
+}
+
+/// The same, but a hub whose certificate is expired or not yet valid passes: only to learn what its
+/// clock says.
+///
+/// # Errors
+/// As [`hub_server_config`].
+pub(crate) fn any_time_client_config(
+    tls: &AgentTls,
+    transport: Arc<quinn::TransportConfig>,
+) -> Result<quinn::ClientConfig, TlsError> {
+    let AgentTls { roots, exchange, .. } = tls.clone();
+    let verifier = HubVerifier { roots, exchange, any_time: true };
     client_config(Arc::new(verifier), Arc::new(NodeResolver::Unknown), ALPN_ENROL, transport)
 }
 

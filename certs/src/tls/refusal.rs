@@ -53,10 +53,12 @@ pub enum PeerRefusal {
         found: ExchangeName,
     },
     /// It was revoked.
-    #[error("HT-2005: the certificate {serial} is revoked")]
+    #[error("HT-2005: the certificate {serial} is revoked: {reason:.200}")]
     Revoked {
         /// Its serial number.
         serial: Serial,
+        /// Why, in the operator's words.
+        reason: Arc<str>,
     },
     /// It is a node's where the hub's is due, or the other way round.
     #[error("HT-2006: the certificate is that of {found}, another role is due here")]
@@ -115,7 +117,15 @@ pub fn explain(error: &ConnectionError, now: Timestamp) -> HandshakeFailure {
         ConnectionError::ConnectionClosed(close) => {
             (By::Peer, String::from_utf8_lossy(&close.reason).into_owned())
         }
-        ConnectionError::ApplicationClosed(_) | ConnectionError::Reset => (By::Peer, String::new()),
+        ConnectionError::ApplicationClosed(close) => {
+            let reason = printable(&String::from_utf8_lossy(&close.reason));
+            if let Some(code) = leading_code(&reason) {
+                let text = format!("the other side closed the connection: {reason}");
+                return HandshakeFailure { by: By::Peer, code: Some(code), text };
+            }
+            (By::Peer, String::new())
+        }
+        ConnectionError::Reset => (By::Peer, String::new()),
         ConnectionError::LocallyClosed | ConnectionError::CidsExhausted => (By::Us, String::new()),
         ConnectionError::TimedOut | ConnectionError::VersionMismatch => {
             (By::Network, String::new())
@@ -199,6 +209,12 @@ impl fmt::Debug for InWords {
 fn words(reason: &str) -> Option<&str> {
     let refusal = &reason[reason.find("HT-20")?..];
     Some(refusal.strip_suffix("))").unwrap_or(refusal))
+}
+
+/// The stable code that a text begins with.
+fn leading_code(text: &str) -> Option<String> {
+    let digits = text.strip_prefix("HT-")?.chars().take_while(char::is_ascii_digit).count();
+    (digits == 4).then(|| text[.."HT-".len() + digits].to_owned())
 }
 
 /// A peer's text without anything that could disturb a terminal or a log line.

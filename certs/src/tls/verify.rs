@@ -28,6 +28,8 @@ pub(super) struct NodeVerifier {
 pub(super) struct HubVerifier {
     pub(super) roots: Live<RootSet>,
     pub(super) exchange: ExchangeName,
+    /// Whether the certificate is judged as of its own time, not as of now.
+    pub(super) any_time: bool,
 }
 
 /// The view of the hub of a node that has only a join token.
@@ -50,8 +52,8 @@ impl NodeVerifier {
         if !matches!(facts.identity, Identity::Node(_)) {
             return Err(PeerRefusal::WrongRole { found: facts.identity });
         }
-        if self.revoked.contains(&facts.serial) {
-            return Err(PeerRefusal::Revoked { serial: facts.serial });
+        if let Some(reason) = self.revoked.reason(&facts.serial) {
+            return Err(PeerRefusal::Revoked { serial: facts.serial, reason });
         }
         Ok(())
     }
@@ -60,6 +62,13 @@ impl NodeVerifier {
 impl HubVerifier {
     fn judge(&self, shown: &Shown<'_>) -> Result<(), PeerRefusal> {
         let roots = self.roots.current();
+        let mut shown = Shown { ..*shown };
+        if self.any_time {
+            let facts = CertificateFacts::read(shown.certificate)?;
+            let now = crate::clock::from_unix(shown.now);
+            let within = now.min(facts.not_after).max(facts.not_before);
+            shown.now = crate::clock::to_unix(within);
+        }
         let facts = shown.verify(roots.anchors(), KeyUsage::server_auth(), Some(&self.exchange))?;
         hub_only(facts)
     }

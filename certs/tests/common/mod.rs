@@ -92,7 +92,7 @@ impl Exchange {
         change(&mut tls);
         let folder = tempfile::tempdir().unwrap();
         let enrolment = Arc::new(Enrolment {
-            authority: Arc::clone(&authority),
+            authority: Live::shared(Arc::clone(&authority)),
             book: TokenBook::open(&folder.path().join("tokens"), now).unwrap(),
             roots: tls.roots.clone(),
             validity: NODE_VALIDITY,

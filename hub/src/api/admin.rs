@@ -13,6 +13,7 @@ use tokio::net::UnixListener;
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    authority,
     failure::{Answer, Failed},
     grants, lookup, nodes,
     office::Office,
@@ -64,6 +65,11 @@ pub async fn serve(
         .route("/admin/tokens", get(tokens::list).post(tokens::issue))
         .route("/admin/nodes", get(nodes::list))
         .route("/admin/nodes/retire", post(nodes::retire))
+        .route("/admin/nodes/revoke", post(nodes::revoke))
+        .route("/admin/authority", get(authority::show))
+        .route("/admin/authority/trust", post(authority::trust))
+        .route("/admin/authority/distrust", post(authority::distrust))
+        .route("/admin/authority/install", post(authority::install))
         .route("/admin/grants", get(grants::list).post(grants::make))
         .route("/admin/grants/withdraw", post(grants::withdraw))
         .route("/admin/status", get(status::show))

@@ -5,6 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use hutong_certs::clock;
+use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
 
 use super::office::Office;
@@ -45,8 +47,11 @@ fn look_up(office: &Office) -> Result<(), ViewError> {
     };
     set("hutong_nodes_enrolled", nodes as u64);
     set("hutong_nodes_connected", office.nodes.count() as u64);
+    set("hutong_nodes_copied", office.nodes.copied(crate::clock::now_ms()) as u64);
     set("hutong_catalogue_entries", entries.len() as u64);
     set("hutong_intake_backlog_bytes", office.intake.backlog().into_iter().sum());
+
+    certificates(office);
 
     let snapshot = office.views.snapshot();
     let mut rows = 0;
@@ -77,6 +82,29 @@ fn look_up(office: &Office) -> Result<(), ViewError> {
     set("hutong_subscriptions_running", running);
     set("hutong_subscriptions_level", level);
     Ok(())
+}
+
+/// When certificates end, seconds from now; negative when they have ended.
+fn certificates(office: &Office) {
+    let now = clock::now();
+    let left = |ends: Timestamp| (ends.as_second() - now.as_second()) as f64;
+    let (authority, hub) = (office.pki.authority.current(), office.pki.tls.credentials.current());
+    metrics::gauge!("hutong_certificate_seconds_left", "of" => "authority")
+        .set(left(authority.not_after()));
+    metrics::gauge!("hutong_certificate_seconds_left", "of" => "hub")
+        .set(left(hub.facts().not_after));
+    let ends: Vec<Timestamp> = {
+        let registry = office.registry.read();
+        let serving = registry.nodes().filter(|node| node.in_service());
+        serving.filter_map(|node| node.newest()?.expires).collect()
+    };
+    if let Some(first) = ends.iter().min() {
+        metrics::gauge!("hutong_certificate_seconds_left", "of" => "first_node").set(left(*first));
+    }
+    // A node renews at two thirds: what has less than a quarter left could not.
+    let short = SignedDuration::from_secs(office.certificate_validity.as_secs() / 4);
+    let late = ends.iter().filter(|ends| ends.duration_since(now) < short).count();
+    set("hutong_nodes_renewal_overdue", late as u64);
 }
 
 fn set(name: &'static str, value: u64) {

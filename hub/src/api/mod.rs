@@ -2,6 +2,7 @@
 //! only the hub's own account can open.
 
 mod admin;
+mod authority;
 mod failure;
 mod gauges;
 mod grants;

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use axum::{Json, extract::State};
+use hutong_schema::ids::{CreditCode, NodeName};
 
 use super::{
     admin::Body,
-    failure::Answer,
+    failure::{Answer, Failed},
     office::Office,
-    types::{ConnectionLine, NodeLine, RetireOrder},
+    types::{ConnectionLine, CopyLine, NodeLine, RetireOrder, RevokeOrder},
 };
 use crate::{govern::Command, nodes::Presence};
 
@@ -23,7 +24,13 @@ pub(super) async fn list(State(office): State<Arc<Office>>) -> Answer<Vec<NodeLi
             .map_or_else(String::new, |department| department.name.clone()),
         node: node.name.clone(),
         retired: node.retired.clone(),
+        revoked: node.revoked.clone(),
+        certificate_ends: node.newest().and_then(|newest| newest.expires),
         connection: office.nodes.presence(node.number).map(connection),
+        copy: office
+            .nodes
+            .copy_of(node.number)
+            .map(|seen| CopyLine { address: seen.address.to_string(), at_ms: seen.at_ms }),
     });
     Ok(Json(lines.collect()))
 }
@@ -62,13 +69,33 @@ pub(super) async fn retire(
         reason: order.reason.clone(),
     };
     office.governor.order(command).await?;
-    // An open token would let it back in.
-    let withdrawn = office.tokens.withdraw(&order.department, &order.node).await;
-    if let Err(error) = withdrawn {
-        return Err(super::failure::Failed::internal(
-            "the node is retired, but its open tokens could not be withdrawn",
-            &error,
-        ));
-    }
+    withdraw_tokens(&office, order.department, Some(&order.node)).await?;
     Ok(Json(order))
+}
+
+/// Revokes certificates. What is connected is thrown out when the event is in the log.
+pub(super) async fn revoke(
+    State(office): State<Arc<Office>>,
+    Body(order): Body<RevokeOrder>,
+) -> Answer<RevokeOrder> {
+    let (department, reason) = (order.department, order.reason.clone());
+    let command = match order.node.clone() {
+        Some(name) => Command::RevokeNode { department, name, reason },
+        None => Command::RevokeDepartment { department, reason },
+    };
+    office.governor.order(command).await?;
+    withdraw_tokens(&office, department, order.node.as_ref()).await?;
+    Ok(Json(order))
+}
+
+/// An open token would let a node back in.
+async fn withdraw_tokens(
+    office: &Office,
+    department: CreditCode,
+    node: Option<&NodeName>,
+) -> Result<(), Failed> {
+    let withdrawn = office.tokens.withdraw(&department, node).await;
+    withdrawn.map(|_| ()).map_err(|error| {
+        Failed::internal("it is done, but open join tokens could not be withdrawn", &error)
+    })
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use hutong_certs::{clock, join::TokenBook, roots::CaFingerprint};
+use hutong_certs::{clock, join::TokenBook};
 use hutong_schema::ids::ExchangeName;
 use jiff::{SignedDuration, civil::Date, tz::Offset as UtcOffset};
 use tokio::sync::watch;
@@ -13,6 +13,7 @@ use crate::{
     intake::{Intake, disk::DiskLevel},
     log::RocksLog,
     nodes::Nodes,
+    pki::Pki,
     reconcile::Reconciler,
     routes::Router,
     views::{Views, registry::RegistryHandle},
@@ -47,8 +48,10 @@ pub struct Office {
     pub nodes: Nodes,
     /// Who asked what.
     pub access: AccessLog,
-    /// The authority's fingerprint, as it stands in join tokens.
-    pub authority: CaFingerprint,
+    /// Keys and certificates.
+    pub pki: Pki,
+    /// How long a node's certificate is valid.
+    pub certificate_validity: SignedDuration,
     /// Join tokens.
     pub tokens: TokenBook,
     /// Room on the disk.

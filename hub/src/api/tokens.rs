@@ -53,7 +53,7 @@ pub(super) async fn issue(
         order.nodes.iter().map(|node| (node.department, node.node.clone())).collect();
     let issued = office
         .tokens
-        .issue(&nodes, office.authority, clock::now(), lifetime)
+        .issue(&nodes, office.pki.authority.current().fingerprint(), clock::now(), lifetime)
         .await
         .map_err(|error| Failed::internal("no tokens were issued", &error))?;
     tracing::info!(count = issued.len(), "join tokens issued");

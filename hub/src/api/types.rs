@@ -93,8 +93,26 @@ pub struct NodeLine {
     pub node: NodeName,
     /// Why it was retired, if it was.
     pub retired: Option<String>,
+    /// Why its certificates are revoked, if they are.
+    #[serde(default)]
+    pub revoked: Option<String>,
+    /// When its newest certificate ends, if the log says so.
+    #[serde(default)]
+    pub certificate_ends: Option<Timestamp>,
     /// Its connection, if there is one.
     pub connection: Option<ConnectionLine>,
+    /// The second machine with its identity that was refused last, if there was any.
+    #[serde(default)]
+    pub copy: Option<CopyLine>,
+}
+
+/// A second machine with a node's identity.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CopyLine {
+    /// Where it came from.
+    pub address: String,
+    /// When it was refused last, milliseconds since 1970 UTC.
+    pub at_ms: i64,
 }
 
 /// A node's connection.
@@ -129,6 +147,70 @@ pub struct RetireOrder {
     pub node: NodeName,
     /// Why.
     pub reason: String,
+}
+
+/// Revokes the certificates of a node, or of all nodes of a department.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RevokeOrder {
+    /// The department.
+    pub department: CreditCode,
+    /// The node; all of the department when absent.
+    #[serde(default)]
+    pub node: Option<NodeName>,
+    /// Why; the node is told.
+    pub reason: String,
+}
+
+/// How the authority stands.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct AuthorityStatus {
+    /// Whether an intermediate issues, so that the root's key can be offline.
+    pub intermediate: bool,
+    /// Until when it can issue.
+    pub issues_until: Timestamp,
+    /// Until when the hub's own certificate is valid.
+    pub hub_until: Timestamp,
+    /// The roots that are trusted.
+    pub roots: Vec<RootLine>,
+}
+
+/// A root that is trusted.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RootLine {
+    /// SHA-256 of the certificate.
+    pub fingerprint: String,
+    /// When it ends.
+    pub ends: Option<Timestamp>,
+    /// Whether it, or an intermediate below it, issues.
+    pub issues: bool,
+    /// Nodes in service that have not said, since the hub's start, that they trust it.
+    pub nodes_without: usize,
+    /// The first of them.
+    pub named: Vec<String>,
+}
+
+/// A root to trust.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TrustOrder {
+    /// The certificate as PEM text.
+    pub pem: String,
+}
+
+/// A root by its fingerprint.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RootOrder {
+    /// SHA-256 of the certificate.
+    pub fingerprint: String,
+}
+
+/// A certificate to issue with.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct InstallOrder {
+    /// The certificate, then its root, as PEM text.
+    pub pem: String,
+    /// Also when nodes do not trust the root yet.
+    #[serde(default)]
+    pub force: bool,
 }
 
 /// Makes a grant.

@@ -2,20 +2,29 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
+use hutong_certs::{
+    clock,
+    revoke::{RevocationList, Serial},
+};
 use hutong_schema::grant::AsOf;
+use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::Config,
-    govern::Command,
+    govern::{self, Command},
     governor::Governor,
     log::{EntryKind, Log, LogError, Offset, PartitionId, RocksLog, event::Event},
     nodes::Nodes,
-    views::registry::RegistryHandle,
+    numbers::NodeNo,
+    views::registry::{Registry, RegistryHandle},
 };
 
 /// How often the calendar is looked at: a day begins for the filters at most this late.
 const CALENDAR_EVERY: Duration = Duration::from_secs(20);
+
+/// Longest time between two looks for certificates that were not renewed.
+const OVERDUE_EVERY: Duration = Duration::from_secs(6 * 3_600);
 
 /// Events read at a time.
 const READ_ENTRIES: usize = 1_024;
@@ -40,12 +49,13 @@ pub(super) fn today(config: &Config) -> Command {
     Command::SetClockDate { as_of: AsOf::new(config.today(hutong_certs::clock::now())) }
 }
 
-/// Tells connected nodes when grants of their departments change, and closes the connections of
-/// retired nodes, from the event behind `last` on.
+/// Tells connected nodes when grants of their departments change, and throws those out whose
+/// certificates are taken no more, from the event behind `last` on.
 pub(super) async fn events(
     log: Arc<RocksLog>,
     registry: RegistryHandle,
     nodes: Nodes,
+    revoked: RevocationList,
     mut last: Offset,
     cancel: CancellationToken,
 ) {
@@ -53,7 +63,14 @@ pub(super) async fn events(
     loop {
         let reached = *applied.borrow_and_update();
         match read(&log, last, reached).await {
-            Ok(events) => tell(&registry, &nodes, &events),
+            Ok(events) => {
+                tell(&registry, &nodes, &events);
+                let touched = certified(&registry, &nodes, &events);
+                if !touched.is_empty() {
+                    revoked.replace(serials(&registry.read()));
+                    throw_out(&registry, &nodes, &touched);
+                }
+            }
             Err(error) => tracing::warn!(%error, "nodes were not told of governance events"),
         }
         last = reached;
@@ -90,19 +107,112 @@ fn tell(registry: &RegistryHandle, nodes: &Nodes, events: &[Event]) {
             Event::GrantMade { grant } => {
                 departments.insert(grant.grantee);
             }
-            Event::NodeRetired { node, reason } => {
-                nodes.close(*node, &format!("retired: {reason}"))
-            }
             Event::GrantWithdrawn { grant, .. } => {
                 departments.extend(registry.grant(*grant).map(|record| record.grant.grantee));
             }
             Event::ExchangeFounded { .. }
             | Event::DepartmentRegistered { .. }
             | Event::NodeEnrolled { .. }
+            | Event::NodeRetired { .. }
+            | Event::NodeRenewed { .. }
+            | Event::NodeRevoked { .. }
+            | Event::DepartmentRevoked { .. }
             | Event::EntryPublished { .. }
             | Event::EpochOpened { .. }
             | Event::ClockDate { .. } => {}
         }
     }
     departments.iter().for_each(|department| nodes.grants_changed(department));
+}
+
+/// The serial numbers that no handshake takes any more.
+pub(super) fn serials(registry: &Registry) -> Vec<(Serial, Arc<str>)> {
+    let read = |(serial, reason): (&str, &Arc<str>)| match serial.parse() {
+        Ok(serial) => Some((serial, Arc::clone(reason))),
+        Err(_) => {
+            // Greetings compare the text, so the certificate is refused all the same.
+            tracing::warn!(serial, "the log revokes a certificate whose serial number is none");
+            None
+        }
+    };
+    registry.revoked().filter_map(read).collect()
+}
+
+/// Warns of nodes whose certificates should have been renewed: they could not, and will be refused
+/// when the rest of the life is over.
+pub(super) async fn overdue(
+    config: Arc<Config>,
+    registry: RegistryHandle,
+    cancel: CancellationToken,
+) {
+    // A node renews at two thirds of the life; with a quarter left it has failed for a while.
+    let life = config.certificate_validity;
+    let short = SignedDuration::from_secs(life.as_secs() / 4);
+    let every = Duration::try_from(life / 24).unwrap_or(OVERDUE_EVERY);
+    let mut ticks = tokio::time::interval(every.clamp(Duration::from_secs(1), OVERDUE_EVERY));
+    let mut told = BTreeSet::new();
+    loop {
+        tokio::select! {
+            () = cancel.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        let now = clock::now();
+        let late: Vec<(NodeNo, String, Timestamp)> = {
+            let registry = registry.read();
+            let serving = registry.nodes().filter(|node| node.in_service());
+            let late = serving.filter_map(|node| {
+                let ends = node.newest()?.expires?;
+                let name = || format!("{}/{}", node.department, node.name);
+                (ends.duration_since(now) < short).then(|| (node.number, name(), ends))
+            });
+            late.collect()
+        };
+        for (node, name, ends) in &late {
+            if told.insert(*node) {
+                tracing::warn!(node = name, %ends,
+                    "the node has not renewed its certificate; is its agent running, and does it reach the hub?");
+            }
+        }
+        told.retain(|node| late.iter().any(|(late, ..)| late == node));
+    }
+}
+
+/// Lets connections go on under the certificates that their nodes got meanwhile; the nodes whose
+/// former certificates are taken no more.
+fn certified(registry: &RegistryHandle, nodes: &Nodes, events: &[Event]) -> BTreeSet<NodeNo> {
+    let mut touched = BTreeSet::new();
+    for event in events {
+        match event {
+            Event::NodeRenewed { node, replaces, certificate_serial, .. } => {
+                nodes.renewed(*node, replaces, certificate_serial);
+            }
+            Event::NodeEnrolled { node, .. }
+            | Event::NodeRetired { node, .. }
+            | Event::NodeRevoked { node, .. } => {
+                touched.insert(*node);
+            }
+            Event::DepartmentRevoked { department, .. } => {
+                let registry = registry.read();
+                let its = registry.nodes().filter(|node| node.department == *department);
+                touched.extend(its.map(|node| node.number));
+            }
+            Event::GrantMade { .. }
+            | Event::GrantWithdrawn { .. }
+            | Event::ExchangeFounded { .. }
+            | Event::DepartmentRegistered { .. }
+            | Event::EntryPublished { .. }
+            | Event::EpochOpened { .. }
+            | Event::ClockDate { .. } => {}
+        }
+    }
+    touched
+}
+
+fn throw_out(registry: &RegistryHandle, nodes: &Nodes, touched: &BTreeSet<NodeNo>) {
+    let registry = registry.read();
+    for node in touched.iter().filter_map(|number| registry.node(*number)) {
+        nodes.judge(node.number, |serial| {
+            govern::admits(&registry, node.department, &node.name, serial).map(|_| ())
+        });
+    }
 }

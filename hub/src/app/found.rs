@@ -11,10 +11,11 @@ use hutong_certs::{
 };
 use hutong_schema::ids::ExchangeName;
 
-use super::{files, pki};
+use super::files;
 use crate::{
     config::{Config, SAMPLE},
     log::{EntryKind, Log, NewEntry, Offset, PartitionId, RocksLog, event::Event},
+    pki::Pki,
 };
 
 /// What is founded where.
@@ -28,6 +29,8 @@ pub struct Founding {
     pub partitions: Option<u16>,
     /// Host names and addresses for the hub's certificate, likewise.
     pub names: Vec<String>,
+    /// Where the root's key goes, if it is to be kept offline.
+    pub offline_root: Option<PathBuf>,
 }
 
 /// Makes folders, authority, the hub's certificate, configuration and the log's first entry.
@@ -52,7 +55,9 @@ pub async fn found(founding: &Founding) -> anyhow::Result<(Config, CaFingerprint
     }
     create_private_folder(&config.data_dir)?;
     let now = clock::now();
-    pki::create(&config, now)?;
+    let options = config.pki(files::AUTHORITY, files::HUB);
+    Pki::create(&options, founding.offline_root.as_deref(), now)
+        .context("make the authority and the hub's certificate")?;
     append_founding(&config).await.context("write the log's first entry")?;
     let authority = Authority::load(&config.path(files::AUTHORITY))?;
     Ok((config, authority.fingerprint()))

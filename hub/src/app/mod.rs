@@ -4,14 +4,12 @@ mod follow;
 mod found;
 mod logging;
 mod open;
-mod pki;
 mod serve;
 mod standing;
 
 pub use found::{Founding, found};
 pub use logging::{LogFormat, start as start_logging};
 pub use open::{load_registry, open_log, open_views};
-pub use pki::load as load_keys;
 pub use serve::{Addresses, Ended, serve};
 
 /// Exit status when the disk is full: the service manager does not start the hub again.

@@ -11,7 +11,7 @@ use hutong_certs::{
     enrol::Enrolment,
     files::{Access, write_atomic},
     join::TokenBook,
-    live::Live,
+    revoke::RevocationList,
     tls::{self, ResetKey},
 };
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
@@ -21,7 +21,6 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     files, follow,
     open::{load_registry, open_log, open_views},
-    pki,
     standing::FromViews,
 };
 use crate::{
@@ -37,6 +36,7 @@ use crate::{
     },
     log::{Log, PartitionId, RocksLog},
     nodes::Nodes,
+    pki::Pki,
     reconcile::Reconciler,
     routes::Router,
     tasks::Tasks,
@@ -192,12 +192,15 @@ impl Running {
         let router = Router::new(views.clone(), registry.clone(), incarnation, config.route_turns);
         let pseudonyms = KeyFolder::new(&config.path(files::PSEUDONYMS));
         let access = AccessLog::new(Arc::clone(&self.log), pseudonyms);
-        let (authority, hub_tls) = pki::load(config, clock::now())?;
+        let revoked = RevocationList::new(follow::serials(&registry.read()));
+        let options = config.pki(files::AUTHORITY, files::HUB);
+        let pki = Pki::load(options, revoked, clock::now())
+            .with_context(|| format!("keys and certificates in {}", config.data_dir.display()))?;
         let tokens = TokenBook::open(&config.path(files::TOKENS), clock::now())?;
         let enrolment = Enrolment {
-            authority: Arc::clone(&authority),
+            authority: pki.authority.clone(),
             book: tokens.clone(),
-            roots: Live::clone(&hub_tls.roots),
+            roots: pki.tls.roots.clone(),
             validity: config.certificate_validity,
             timeout: config.enrolment_timeout,
         };
@@ -213,7 +216,7 @@ impl Running {
             enrolment: Arc::new(enrolment),
         };
         let transport = Arc::new(config.gate.transport());
-        let tls = tls::hub_server_config(&hub_tls, transport)?;
+        let tls = tls::hub_server_config(&pki.tls, transport)?;
         let (cancel, sessions) = (self.cancel.clone(), self.sessions.clone());
         let resets = ResetKey::load_or_create(&config.path(files::RESET_KEY))?;
         let limits = config.gate.clone();
@@ -225,12 +228,16 @@ impl Running {
             log,
             registry.clone(),
             nodes.clone(),
+            pki.tls.revoked.clone(),
             follow_from,
             self.tasks.closing.clone(),
         );
         self.tasks.spawn_vital("governance notices", notices);
         let calendar = follow::calendar(Arc::clone(config), governor.clone(), self.cancel.clone());
         self.tasks.spawn_vital("calendar", calendar);
+        self.tasks.spawn_vital("the hub's certificate", pki.clone().keep(self.cancel.clone()));
+        let overdue = follow::overdue(Arc::clone(config), registry.clone(), self.cancel.clone());
+        self.tasks.spawn_vital("certificates that were not renewed", overdue);
         let reconciler =
             Reconciler::new(views.clone(), registry.clone(), nodes.clone(), router.clone());
         let office = Office {
@@ -247,7 +254,8 @@ impl Running {
             reconciler,
             nodes,
             access,
-            authority: authority.fingerprint(),
+            pki,
+            certificate_validity: config.certificate_validity,
             tokens,
             disk: self.disk.clone(),
         };

@@ -46,6 +46,9 @@ pub(super) enum Command {
     /// Nodes and their connections.
     #[command(subcommand)]
     Node(Node),
+    /// The authority that issues certificates, and the roots that are trusted.
+    #[command(subcommand)]
+    Ca(Ca),
     /// Grants: who may receive what.
     #[command(subcommand)]
     Grant(Grant),
@@ -74,6 +77,63 @@ pub(super) struct Init {
     /// Host name or address of the hub, for its certificate; may be repeated.
     #[arg(long = "name", value_name = "HOST")]
     pub(super) names: Vec<String>,
+    /// Write the root's key into this folder, to be kept offline; an intermediate issues here.
+    #[arg(long, value_name = "DIR")]
+    pub(super) offline_root: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Ca {
+    /// What issues until when, which roots are trusted, and how many nodes know them.
+    Show,
+    /// Make a new root in a folder that is kept offline.
+    NewRoot {
+        /// Name of the exchange.
+        #[arg(long)]
+        exchange: ExchangeName,
+        /// Folder for its key and certificate.
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+    },
+    /// Make the key that will issue next, and a request for it to be signed. The key stays here.
+    Request {
+        /// File for the request.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
+    /// Sign a request where the root's key is.
+    Sign {
+        /// Folder of the root.
+        #[arg(long, value_name = "DIR")]
+        root: PathBuf,
+        /// The request.
+        #[arg(long, value_name = "FILE")]
+        request: PathBuf,
+        /// File for the certificate.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+        /// How long it is valid.
+        #[arg(long, default_value_t = 1_825, value_parser = clap::value_parser!(i64).range(1..=7_300))]
+        days: i64,
+    },
+    /// Issue with a signed certificate from now on.
+    Install {
+        /// What `ca sign` wrote.
+        file: PathBuf,
+        /// Even if nodes do not trust its root yet: they have to enrol anew.
+        #[arg(long)]
+        force: bool,
+    },
+    /// Trust one more root; connected nodes are told at once.
+    Trust {
+        /// Its certificate: `ca.crt` in the folder of the root.
+        file: PathBuf,
+    },
+    /// Trust a root no more; certificates that come from it are refused from then on.
+    Distrust {
+        /// Its SHA-256 fingerprint, see `ca show`.
+        fingerprint: String,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -131,6 +191,22 @@ pub(super) enum Node {
         #[arg(long)]
         node: NodeName,
         /// Why; stays in the log.
+        #[arg(long)]
+        reason: String,
+    },
+    /// Revoke certificates: connections end within seconds, and nothing is taken from the node until
+    /// it enrols with a new join token. It keeps its publications, unlike a retired one.
+    Revoke {
+        /// The department's unified social credit code.
+        #[arg(long)]
+        department: CreditCode,
+        /// The node's name.
+        #[arg(long, required_unless_present = "all")]
+        node: Option<NodeName>,
+        /// All nodes that the department has.
+        #[arg(long, conflicts_with = "node")]
+        all: bool,
+        /// Why; stays in the log, and the node is told.
         #[arg(long)]
         reason: String,
     },

@@ -7,6 +7,7 @@
 )]
 
 mod args;
+mod authority;
 mod client;
 mod offline;
 mod remote;
@@ -39,6 +40,7 @@ pub fn main() -> ExitCode {
         Command::Serve(serve) => runtime.block_on(run::serve(&cli, serve)),
         Command::Rebuild => runtime.block_on(offline::rebuild(&cli)),
         Command::VerifyLog => runtime.block_on(offline::verify_log(&cli)),
+        Command::Ca(command) => runtime.block_on(authority::carry_out(&cli, command)),
         Command::Token(_)
         | Command::Node(_)
         | Command::Grant(_)

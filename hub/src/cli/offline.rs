@@ -25,6 +25,7 @@ pub(super) async fn init(cli: &Cli, init: &Init) -> anyhow::Result<ExitCode> {
         exchange: init.exchange.clone(),
         partitions: init.partitions,
         names: init.names.clone(),
+        offline_root: init.offline_root.clone(),
     };
     let (config, fingerprint) = app::found(&founding).await?;
     let data = config.data_dir.display();
@@ -46,6 +47,12 @@ pub(super) async fn init(cli: &Cli, init: &Init) -> anyhow::Result<ExitCode> {
         "back up {data}/{}: whoever has it can admit nodes, without it none can be admitted",
         files::AUTHORITY
     );
+    if let Some(folder) = &init.offline_root {
+        println!(
+            "the root's key is in {}: take it away from this machine; it is needed to sign the next certificate of the authority, not before",
+            folder.display()
+        );
+    }
     println!("next: hutong-hub serve, then hutong-hub token add or token sheet");
     Ok(ExitCode::SUCCESS)
 }

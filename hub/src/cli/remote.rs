@@ -19,8 +19,8 @@ use super::{
 use crate::{
     api::types::{
         GrantDone, GrantLine, GrantOrder, LookupAnswer, LookupBy, LookupOrder, NodeLine,
-        ReconcileOrder, RetireOrder, Status, TokenLine, TokenOrder, TokensIssued, TokensOrder,
-        WithdrawOrder,
+        ReconcileOrder, RetireOrder, RevokeOrder, Status, TokenLine, TokenOrder, TokensIssued,
+        TokensOrder, WithdrawOrder,
     },
     app::files,
     config::Config,
@@ -45,13 +45,17 @@ pub(super) async fn carry_out(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Flush => {
             let _: IgnoredAny = client.post("/admin/flush", &()).await?;
         }
-        Command::Init(_) | Command::Serve(_) | Command::Rebuild | Command::VerifyLog => {}
+        Command::Init(_)
+        | Command::Serve(_)
+        | Command::Ca(_)
+        | Command::Rebuild
+        | Command::VerifyLog => {}
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// Prints an answer: as JSON, or in lines for a person.
-fn print<T: Serialize>(
+pub(super) fn print<T: Serialize>(
     cli: &Cli,
     answer: &T,
     lines: impl FnOnce(&T) -> Vec<String>,
@@ -133,6 +137,23 @@ async fn node(cli: &Cli, client: &Client, command: &Node) -> anyhow::Result<()> 
             let done: RetireOrder = client.post("/admin/nodes/retire", &order).await?;
             print(cli, &done, |done| {
                 vec![format!("node {} of {} is retired", done.node, done.department)]
+            })
+        }
+        Node::Revoke { department, node, all: _, reason } => {
+            let order =
+                RevokeOrder { department: *department, node: node.clone(), reason: reason.clone() };
+            let done: RevokeOrder = client.post("/admin/nodes/revoke", &order).await?;
+            print(cli, &done, |done| {
+                let whose = match &done.node {
+                    Some(node) => format!("node {node} of {}", done.department),
+                    None => format!("all nodes of {}", done.department),
+                };
+                vec![
+                    format!("the certificates of {whose} are revoked"),
+                    "to let one in again: hutong-hub token add, and on its machine \
+                     hutong-agent enrol --anew --token FILE"
+                        .to_owned(),
+                ]
             })
         }
     }

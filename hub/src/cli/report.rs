@@ -4,7 +4,9 @@ use jiff::Timestamp;
 
 use super::table::{Table, bytes, grouped};
 use crate::{
-    api::types::{ConnectionLine, GrantLine, LookupAnswer, NodeLine, Status, TokenLine},
+    api::types::{
+        AuthorityStatus, ConnectionLine, GrantLine, LookupAnswer, NodeLine, Status, TokenLine,
+    },
     intake::disk::DiskLevel,
     reconcile::{Comparison, Difference, Report, Side, Verdict},
 };
@@ -160,6 +162,9 @@ pub(super) fn nodes(nodes: &[NodeLine]) -> Vec<String> {
         let connection = line.connection.as_ref();
         let state = match (&line.retired, connection) {
             (Some(reason), _) => format!("retired: {reason}"),
+            (None, _) if line.revoked.is_some() => {
+                format!("revoked: {}", line.revoked.as_deref().unwrap_or_default())
+            }
             (None, Some(connection)) => format!("connected since {}", time(connection.since_ms)),
             (None, None) => "away".to_owned(),
         };
@@ -176,10 +181,54 @@ pub(super) fn nodes(nodes: &[NodeLine]) -> Vec<String> {
                 format!("{} ({})", connection.queued_batches, bytes(connection.queued_bytes))
             }),
             of(|connection| (connection.oldest_unacked_ms / 1_000).to_string()),
-            of(trouble),
+            notes(line),
         ]);
     }
     table.lines()
+}
+
+pub(super) fn authority(status: &AuthorityStatus) -> Vec<String> {
+    let what = if status.intermediate {
+        "an intermediate issues; its root's key need not be here"
+    } else {
+        "the root issues itself; its key is here"
+    };
+    let mut lines = vec![
+        format!("{what}; it can issue until {:.0}", status.issues_until),
+        format!("the hub's own certificate is valid until {:.0}", status.hub_until),
+    ];
+    let mut table = Table::new(&["root", "until", "issues", ">nodes without it", "such as"]);
+    for root in &status.roots {
+        table.row([
+            root.fingerprint.clone(),
+            root.ends.map_or_else(String::new, |ends| format!("{ends:.0}")),
+            if root.issues { "yes" } else { "no" }.to_owned(),
+            root.nodes_without.to_string(),
+            root.named.join(", "),
+        ]);
+    }
+    lines.extend(table.lines());
+    lines
+}
+
+/// What a person should know of a node.
+fn notes(line: &NodeLine) -> String {
+    let mut notes = Vec::new();
+    if let Some(copy) = &line.copy {
+        let (address, at) = (&copy.address, time(copy.at_ms));
+        notes.push(format!(
+            "a second machine with this identity was refused from {address} at {at}"
+        ));
+    }
+    if let Some(ends) = line.certificate_ends
+        && ends < hutong_certs::clock::now()
+        && line.retired.is_none()
+        && line.revoked.is_none()
+    {
+        notes.push(format!("its certificate ended at {ends:.0}"));
+    }
+    notes.extend(line.connection.as_ref().map(trouble).filter(|trouble| !trouble.is_empty()));
+    notes.join("; ")
 }
 
 fn trouble(connection: &ConnectionLine) -> String {

@@ -20,6 +20,7 @@ use crate::{
     gate::GateLimits,
     intake::{IntakeOptions, disk::DiskOptions},
     log::LogOptions,
+    pki::PkiOptions,
     views::ViewOptions,
 };
 
@@ -66,6 +67,8 @@ pub struct Config {
     pub token_lifetime: SignedDuration,
     /// How long a node's certificate is valid.
     pub certificate_validity: SignedDuration,
+    /// How long the hub's own certificate is valid.
+    pub hub_certificate_validity: SignedDuration,
     /// How long one step of an enrolment may take.
     pub enrolment_timeout: Duration,
     /// The exchange's time zone: days begin there.
@@ -147,6 +150,18 @@ impl Config {
         self.utc_offset.to_datetime(now).date()
     }
 
+    /// Where keys and certificates are, and what stands in the hub's own.
+    #[must_use]
+    pub fn pki(&self, authority: &str, hub: &str) -> PkiOptions {
+        PkiOptions {
+            exchange: self.exchange.clone(),
+            authority: self.path(authority),
+            hub: self.path(hub),
+            names: self.names.clone(),
+            validity: self.hub_certificate_validity,
+        }
+    }
+
     /// A file or folder in the data folder.
     #[must_use]
     pub fn path(&self, name: &str) -> PathBuf {
@@ -183,7 +198,8 @@ fn read(reader: &mut Reader, folder: &Path) -> Option<Config> {
     let gate = gate(reader);
     let disk = disk(reader);
     let token_lifetime = hours(reader, "enrolment.token_hours", 168, 1..=8_760);
-    let certificate_validity = hours(reader, "enrolment.certificate_hours", 2_160, 24..=87_600);
+    let certificate_validity = life(reader, "enrolment.certificate", 2_160);
+    let hub_certificate_validity = life(reader, "enrolment.hub_certificate", 8_760);
     let enrolment_timeout = seconds(reader, "enrolment.timeout_seconds", 10, 1..=300);
     let utc_offset_hours: i32 = reader.number("clock.utc_offset_hours", 8, -12..=14);
     Some(Config {
@@ -205,6 +221,7 @@ fn read(reader: &mut Reader, folder: &Path) -> Option<Config> {
         disk,
         token_lifetime,
         certificate_validity,
+        hub_certificate_validity,
         enrolment_timeout,
         utc_offset: UtcOffset::from_seconds(utc_offset_hours * 3_600).unwrap_or(UtcOffset::UTC),
     })
@@ -321,6 +338,16 @@ fn seconds(
     range: std::ops::RangeInclusive<u64>,
 ) -> Duration {
     Duration::from_secs(reader.number(key, default, range))
+}
+
+/// The life of a certificate: `<key>_hours`, or `<key>_seconds` for drills.
+fn life(reader: &mut Reader, key: &str, default_hours: i64) -> SignedDuration {
+    let of_hours = hours(reader, &format!("{key}_hours"), default_hours, 24..=87_600);
+    let none = 0;
+    match reader.number(&format!("{key}_seconds"), none, 0..=86_400) {
+        0 => of_hours,
+        seconds => SignedDuration::from_secs(seconds),
+    }
 }
 
 fn hours(

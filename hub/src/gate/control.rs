@@ -3,14 +3,17 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use hutong_certs::stream::{FrameReader, FrameWriter, StreamError};
+use hutong_certs::{
+    roots::{CaFingerprint, ROOTS_MAX},
+    stream::{FrameReader, FrameWriter, StreamError},
+};
 use hutong_schema::{
     limits::CONTROL_FRAME_BYTES_MAX,
     wire::{
         frame::{self, Message},
         v1::control::{
             DigestAnswer, DigestAsk, DigestFound, Goodbye, GrantsChanged, Heartbeat,
-            HeartbeatReply, Republish,
+            HeartbeatReply, Republish, Root, RootsHeld, TrustedRoots,
         },
     },
 };
@@ -26,6 +29,8 @@ pub(super) struct Control {
     visit: Visit,
     asked: HashMap<u64, oneshot::Sender<DigestFound>>,
     next_ask: u64,
+    /// The roots that the node said it trusts; none before, and then it is not told of others.
+    roots: Option<Vec<[u8; 32]>>,
 }
 
 /// Something to do on the control stream.
@@ -64,7 +69,7 @@ impl From<frame::FrameError> for ControlEnd {
 
 impl Control {
     pub(super) fn new(reader: FrameReader, writer: FrameWriter, visit: Visit) -> Self {
-        Self { reader, writer, visit, asked: HashMap::new(), next_ask: 1 }
+        Self { reader, writer, visit, asked: HashMap::new(), next_ask: 1, roots: None }
     }
 
     /// Waits for the next thing to do. Safe to drop while it waits; what it returns must be handled.
@@ -81,7 +86,7 @@ impl Control {
     pub(super) async fn handle(&mut self, peer: &Peer, due: Due) -> Result<(), ControlEnd> {
         match due {
             Due::Message(content) => self.message(peer, &content).await,
-            Due::Request(request) => self.ask(request).await,
+            Due::Request(request) => self.ask(peer, request).await,
         }
     }
 
@@ -110,6 +115,15 @@ impl Control {
                 }
                 Ok(())
             }
+            RootsHeld::KIND => {
+                let RootsHeld { fingerprints } = frame::expect(content)?;
+                if fingerprints.len() > ROOTS_MAX {
+                    return Err(ControlEnd::Unexpected(kind));
+                }
+                peer.rooms.nodes.holds_roots(peer.node, fingerprints.clone());
+                self.roots = Some(fingerprints);
+                self.tell_roots(peer).await
+            }
             Goodbye::KIND => {
                 let goodbye: Goodbye = frame::expect(content)?;
                 Err(ControlEnd::Goodbye(goodbye.reason.chars().take(200).collect()))
@@ -118,7 +132,20 @@ impl Control {
         }
     }
 
-    async fn ask(&mut self, request: Request) -> Result<(), ControlEnd> {
+    /// Tells the node the roots, if it understands that and holds others.
+    async fn tell_roots(&mut self, peer: &Peer) -> Result<(), ControlEnd> {
+        let Some(held) = &self.roots else { return Ok(()) };
+        let trusted = peer.rooms.enrolment.roots.current();
+        let certificates = trusted.certificates();
+        let known = |root| held.contains(&CaFingerprint::of(root).0);
+        if held.len() == certificates.len() && certificates.iter().all(known) {
+            return Ok(());
+        }
+        let roots = certificates.iter().map(|root| Root(root.to_vec())).collect();
+        Ok(self.writer.send(&TrustedRoots { roots }).await?)
+    }
+
+    async fn ask(&mut self, peer: &Peer, request: Request) -> Result<(), ControlEnd> {
         match request {
             Request::Digest { subject, depth, answer } => {
                 self.asked.retain(|_, asker| !asker.is_closed());
@@ -130,6 +157,7 @@ impl Control {
             Request::Republish { resource, keys } => {
                 self.writer.send(&Republish { resource, keys }).await?;
             }
+            Request::Roots => self.tell_roots(peer).await?,
             Request::GrantsChanged => self.writer.send(&GrantsChanged {}).await?,
             Request::Close { reason } => {
                 self.goodbye(&reason).await;

@@ -16,7 +16,8 @@ use hutong_schema::{
 
 use super::{GateLimits, Rooms};
 use crate::{
-    nodes::{Arrival, Visit},
+    govern,
+    nodes::{Arrival, Pulse, Visit},
     numbers::NodeNo,
 };
 
@@ -60,7 +61,7 @@ pub(super) async fn greet(
     let (mut reader, mut writer) = (FrameReader::new(receive), FrameWriter::new(send));
     let content = reader.due(CONTROL_FRAME_BYTES_MAX).await?;
     let hello: Hello = frame::expect(&content).map_err(StreamError::from)?;
-    match admit(connection, rooms, &hello, now_ms) {
+    match admit(connection, rooms, &hello, now_ms).await {
         Ok((node, department, name, visit, version)) => {
             let welcome = Welcome {
                 version: version.number(),
@@ -84,7 +85,7 @@ pub(super) async fn greet(
 
 type Admitted = (NodeNo, CreditCode, String, Visit, Version);
 
-fn admit(
+async fn admit(
     connection: &quinn::Connection,
     rooms: &Rooms,
     hello: &Hello,
@@ -94,13 +95,16 @@ fn admit(
         .map_err(|error| Refused::new(RefusalCode::Version, error.to_string()))?;
     let identity = hutong_certs::tls::require_identity(connection)
         .map_err(|error| Refused::new(RefusalCode::Identity, error.to_string()))?;
+    let serial = hutong_certs::tls::peer_certificate(connection)
+        .map_err(|error| Refused::new(RefusalCode::Identity, error.to_string()))?
+        .serial
+        .to_string();
     let name = format!("{}/{}", identity.department, identity.node);
-    let node = rooms.registry.read().node_named(identity.department, &identity.node).cloned();
-    let node = node.filter(|node| node.retired.is_none()).ok_or_else(|| {
-        let detail =
-            format!("node {name} is not in service; ask the hub's operator for a join token");
-        Refused::new(RefusalCode::UnknownNode, detail)
-    })?;
+    let admits = || {
+        let registry = rooms.registry.read();
+        govern::admits(&registry, identity.department, &identity.node, &serial).cloned()
+    };
+    let node = admits()?;
     let arrival = Arrival {
         department: identity.department,
         instance: hello.instance,
@@ -108,12 +112,45 @@ fn admit(
         address: connection.remote_address(),
         since_ms: now_ms,
         clock_skew_ms: hello.clock_ms.saturating_sub(now_ms),
+        serial: serial.clone(),
     };
-    let visit = rooms.nodes.arrive(node.number, arrival).map_err(|elsewhere| {
-        let detail = format!(
-            "{name}: {elsewhere}. One of the two machines is a copy: stop it, or enrol it under a name of its own"
-        );
-        Refused::new(RefusalCode::Elsewhere, detail)
-    })?;
+    let visit = arrive(connection, rooms, node.number, &name, arrival).await?;
+    // A revocation that came between the first look and the arrival did not find it here.
+    admits()?;
     Ok((node.number, identity.department, name, visit, version))
+}
+
+/// Registers the arrival, unless the node is there already: then one of two machines is a copy.
+async fn arrive(
+    connection: &quinn::Connection,
+    rooms: &Rooms,
+    node: NodeNo,
+    name: &str,
+    arrival: Arrival,
+) -> Result<Visit, Refused> {
+    let pulse = || {
+        let connection = connection.clone();
+        Pulse::new(move || connection.stats().udp_rx.datagrams)
+    };
+    let mut elsewhere = match rooms.nodes.arrive(node, arrival.clone(), pulse()) {
+        Ok(visit) => return Ok(visit),
+        Err(elsewhere) => elsewhere,
+    };
+    if !rooms.nodes.answers(node, &elsewhere).await {
+        // Its place is free now, unless a third one was faster.
+        match rooms.nodes.arrive(node, arrival.clone(), pulse()) {
+            Ok(visit) => return Ok(visit),
+            Err(other) => elsewhere = other,
+        }
+    }
+    metrics::counter!("hutong_gate_copies_refused_total").increment(1);
+    let (here, there) = (elsewhere.address, arrival.address);
+    if rooms.nodes.saw_copy(node, there, arrival.since_ms) {
+        tracing::warn!(node = name, connected = %here, refused = %there,
+            "HT-1006: one identity on two machines: find out which of them is the copy and stop it");
+    }
+    let detail = format!(
+        "{name}: {elsewhere}; you come from {there}. One of the two is a copy: stop it. If it may have been copied by a stranger, have the certificates revoked (hutong-hub node revoke) and enrol the right machine anew with a new join token"
+    );
+    Err(Refused::new(RefusalCode::Elsewhere, detail))
 }

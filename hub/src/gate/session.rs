@@ -63,35 +63,56 @@ pub(super) async fn serve(
         limits,
         cancel: cancel.clone(),
     });
+    let thrown_out = guest.visit.thrown_out();
     let mut control = control::Control::new(guest.reader, guest.writer, guest.visit);
-    let ended = loop {
+    let stay = stay(&connection, &peer, &mut control, &cancel, &tracker);
+    let ended = tokio::select! {
+        ended = stay => ended,
+        refused = thrown_out => {
+            // In the closing frame: it needs no room in any window and waits for nobody.
+            connection.close(u32::from(refused.code).into(), refused.to_string().as_bytes());
+            metrics::counter!("hutong_gate_thrown_out_total").increment(1);
+            refused.to_string()
+        }
+    };
+    cancel.cancel();
+    tracing::info!(node = peer.name, reason = ended, "node disconnected");
+}
+
+/// Serves a greeted connection until it ends; why it ended.
+async fn stay(
+    connection: &quinn::Connection,
+    peer: &Arc<Peer>,
+    control: &mut control::Control,
+    cancel: &CancellationToken,
+    tracker: &TaskTracker,
+) -> String {
+    loop {
         let due = tokio::select! {
             stream = connection.accept_bi() => match stream {
                 Ok((send, receive)) => {
                     let (reader, writer) = (FrameReader::new(receive), FrameWriter::new(send));
-                    tracker.spawn(stream_of(Arc::clone(&peer), reader, writer));
+                    tracker.spawn(stream_of(Arc::clone(peer), reader, writer));
                     continue;
                 }
-                Err(error) => break error.to_string(),
+                Err(error) => return error.to_string(),
             },
             due = control.next() => due,
             () = cancel.cancelled() => {
                 control.goodbye("the hub is shutting down").await;
                 connection.close(0u32.into(), b"the hub is shutting down");
-                break "the hub is shutting down".to_owned();
+                return "the hub is shutting down".to_owned();
             }
         };
         let handled = match due {
-            Ok(due) => control.handle(&peer, due).await,
+            Ok(due) => control.handle(peer, due).await,
             Err(end) => Err(end),
         };
         if let Err(end) = handled {
             connection.close(0u32.into(), end.to_string().as_bytes());
-            break end.to_string();
+            return end.to_string();
         }
-    };
-    cancel.cancel();
-    tracing::info!(node = peer.name, reason = ended, "node disconnected");
+    }
 }
 
 /// Serves one stream: its first frame says what it is.

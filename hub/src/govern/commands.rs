@@ -9,7 +9,7 @@ use hutong_schema::{
     row::FieldId,
     wire::v1::{RefusalCode, Refused},
 };
-use jiff::civil::Date;
+use jiff::{Timestamp, civil::Date};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -37,6 +37,37 @@ pub enum Command {
         name: NodeName,
         /// Serial number of its certificate, hexadecimal.
         certificate_serial: String,
+        /// When that ends.
+        expires: Timestamp,
+    },
+    /// Records the next certificate of a node that has shown one.
+    RenewNode {
+        /// The node's department.
+        department: CreditCode,
+        /// The node's name.
+        name: NodeName,
+        /// Serial number of the certificate that it has shown, hexadecimal.
+        replaces: String,
+        /// Serial number of the next one.
+        certificate_serial: String,
+        /// When that ends.
+        expires: Timestamp,
+    },
+    /// Revokes a node's certificates.
+    RevokeNode {
+        /// The node's department.
+        department: CreditCode,
+        /// The node's name.
+        name: NodeName,
+        /// Why, in words.
+        reason: String,
+    },
+    /// Revokes the certificates of all nodes of a department.
+    RevokeDepartment {
+        /// The department.
+        department: CreditCode,
+        /// Why, in words.
+        reason: String,
     },
     /// Takes a node out of service.
     RetireNode {

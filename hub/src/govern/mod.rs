@@ -3,6 +3,7 @@
 //! Pure: the registry, a command and the day give events or a refusal. The governor is the thin shell
 //! around it that owns the meta partition.
 
+mod certificates;
 mod commands;
 mod entries;
 mod grants;
@@ -14,6 +15,7 @@ mod tests;
 
 use jiff::civil::Date;
 
+pub use certificates::admits;
 pub use commands::{Command, Decision, Denied, GrantRequest, Outcome, Problem};
 
 use crate::{
@@ -33,14 +35,24 @@ pub fn decide(registry: &Registry, command: &Command, today: Date) -> Result<Dec
         Command::RegisterDepartment { department, name } => {
             people::register(registry, *department, name)
         }
-        Command::EnrolNode { department, department_name, name, certificate_serial } => {
+        Command::EnrolNode { department, department_name, name, certificate_serial, expires } => {
             people::enrol(
                 registry,
                 *department,
                 department_name.as_deref(),
                 name,
-                certificate_serial,
+                (certificate_serial, *expires),
             )
+        }
+        Command::RenewNode { department, name, replaces, certificate_serial, expires } => {
+            let next = (certificate_serial.as_str(), *expires);
+            certificates::renew(registry, *department, name, replaces, next)
+        }
+        Command::RevokeNode { department, name, reason } => {
+            certificates::revoke(registry, *department, name, reason)
+        }
+        Command::RevokeDepartment { department, reason } => {
+            certificates::revoke_department(registry, *department, reason)
         }
         Command::RetireNode { department, name, reason } => {
             people::retire(registry, *department, name, reason)
@@ -71,12 +83,7 @@ fn open_epoch(
     shard: u16,
 ) -> Result<Decision, Denied> {
     let refuse = |code, detail: String| Err(Denied::Refused(Refused::new(code, detail)));
-    let Some(record) = registry.node(node).filter(|node| node.retired.is_none()) else {
-        return refuse(
-            RefusalCode::UnknownNode,
-            "the node is not registered or was retired".into(),
-        );
-    };
+    let record = certificates::in_service(registry.node(node))?;
     let Some(entry) = registry.entry(resource) else {
         return refuse(
             RefusalCode::NotRegistered,

@@ -1,9 +1,15 @@
 //! Departments and nodes.
 
+use std::sync::Arc;
+
 use hutong_schema::ids::{CreditCode, NodeName};
+use jiff::Timestamp;
 
 use super::commands::{Decision, Denied, Outcome, Problem, Problems};
-use crate::{log::event::Event, views::registry::Registry};
+use crate::{
+    log::event::Event,
+    views::registry::{Node, Registry},
+};
 
 pub(super) fn register(
     registry: &Registry,
@@ -22,7 +28,7 @@ pub(super) fn enrol(
     department: CreditCode,
     department_name: Option<&str>,
     name: &NodeName,
-    certificate_serial: &str,
+    (certificate_serial, expires): (&str, Timestamp),
 ) -> Result<Decision, Denied> {
     let mut problems = Problems::default();
     if let Some(department_name) = department_name {
@@ -38,15 +44,14 @@ pub(super) fn enrol(
     }
     let known = registry.node_named(department, name);
     let number = known.map_or_else(|| registry.next_node(), |node| node.number);
-    let same = known.is_some_and(|node| {
-        node.retired.is_none() && node.certificate_serial == certificate_serial
-    });
+    let same = known.is_some_and(|node| node.in_service() && node.shows(certificate_serial));
     if !same {
         events.push(Event::NodeEnrolled {
             node: number,
             department,
             name: name.clone(),
             certificate_serial: certificate_serial.to_owned(),
+            expires: Some(expires),
         });
     }
     Ok(Decision { events, outcome: Outcome::Node(number) })
@@ -61,16 +66,25 @@ pub(super) fn retire(
     let mut problems = Problems::default();
     problems.words(name, "reason", reason);
     problems.into_result()?;
-    let Some(node) = registry.node_named(department, name) else {
-        let problem =
-            Problem::new("node", "name", "a node that is enrolled", format!("{department}/{name}"));
-        return Err(Denied::Problems(vec![problem]));
-    };
+    let node = enrolled(registry, department, name)?;
     let events = match node.retired {
         Some(_) => vec![],
         None => vec![Event::NodeRetired { node: node.number, reason: reason.to_owned() }],
     };
     Ok(Decision { events, outcome: Outcome::Node(node.number) })
+}
+
+/// The node of this name.
+pub(super) fn enrolled<'r>(
+    registry: &'r Registry,
+    department: CreditCode,
+    name: &NodeName,
+) -> Result<&'r Node, Denied> {
+    let known = registry.node_named(department, name).map(Arc::as_ref);
+    known.ok_or_else(|| {
+        let found = format!("{department}/{name}");
+        Denied::Problems(vec![Problem::new("node", "name", "a node that is enrolled", found)])
+    })
 }
 
 /// The event that makes the registry say this name; none when it says so already.

@@ -10,7 +10,10 @@ use hutong_schema::{
     library::LibraryId,
     row::FieldId,
 };
-use jiff::civil::{Date, date};
+use jiff::{
+    Timestamp,
+    civil::{Date, date},
+};
 
 use super::{Command, GrantRequest};
 use crate::numbers::{NodeNo, ResourceNo};
@@ -101,6 +104,7 @@ pub(crate) fn enrol(node: &str) -> Command {
         department_name: Some("示例局".into()),
         name: name(node),
         certificate_serial: "0a".into(),
+        expires: Timestamp::UNIX_EPOCH,
     }
 }
 

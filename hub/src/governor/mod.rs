@@ -234,6 +234,15 @@ fn announce(event: &Event) {
         Event::NodeRetired { node, reason } => {
             tracing::info!(node = node.0, reason, "node retired")
         }
+        Event::NodeRenewed { node, certificate_serial, expires, .. } => {
+            tracing::info!(node = node.0, certificate_serial, %expires, "certificate renewed");
+        }
+        Event::NodeRevoked { node, reason } => {
+            tracing::warn!(node = node.0, reason, "the node's certificates are revoked");
+        }
+        Event::DepartmentRevoked { department, reason } => {
+            tracing::warn!(%department, reason, "the certificates of all its nodes are revoked");
+        }
         Event::GrantMade { grant } => {
             tracing::info!(grant = grant.id.0, target = %grant.target, grantee = %grant.grantee,
                 generation = grant.generation, "grant made");

@@ -61,11 +61,9 @@ impl Shared {
     fn may_publish(&self, node: NodeNo, open: &PublishOpen) -> Result<Arc<Entry>, Refused> {
         let registry = self.registry.read();
         let refuse = |code, detail: String| Err(Refused::new(code, detail));
-        let Some(record) = registry.node(node).filter(|node| node.retired.is_none()) else {
-            return refuse(
-                RefusalCode::UnknownNode,
-                "the node is not registered or was retired".into(),
-            );
+        let Some(record) = registry.node(node).filter(|node| node.in_service()) else {
+            let detail = "the node is not registered, was retired, or its certificates are revoked";
+            return refuse(RefusalCode::UnknownNode, detail.into());
         };
         let Some(entry) = registry.entry_coded(&open.resource) else {
             let detail =

@@ -18,8 +18,9 @@ pub(super) fn may_append(
     stored: u64,
 ) -> Result<(), Refused> {
     let (resource, shard) = key;
-    if registry.node(node).is_none_or(|node| node.retired.is_some()) {
-        return Err(Refused::new(RefusalCode::UnknownNode, "the node was retired"));
+    if registry.node(node).is_none_or(|node| !node.in_service()) {
+        let detail = "the node was retired, or its certificates are revoked";
+        return Err(Refused::new(RefusalCode::UnknownNode, detail));
     }
     let lease = registry.lease(resource, shard);
     if lease.is_none_or(|lease| (lease.node, lease.epoch) != (node, epoch)) {

@@ -9,6 +9,7 @@ use hutong_schema::{
     grant::{AsOf, Grant, GrantId},
     ids::{CreditCode, ExchangeName, NodeName},
 };
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::PartitionId;
@@ -42,6 +43,9 @@ pub enum Event {
         name: NodeName,
         /// Serial number of the certificate, hexadecimal.
         certificate_serial: String,
+        /// When it ends; absent in the events of older versions.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        expires: Option<Timestamp>,
     },
     /// A node is out of service; its leases are free.
     NodeRetired {
@@ -85,6 +89,33 @@ pub enum Event {
         /// The date.
         as_of: AsOf,
     },
+    /// A node proved that it holds a certificate and received its next one. The old one is taken
+    /// until the next renewal: the answer may have been lost.
+    NodeRenewed {
+        /// The node.
+        node: NodeNo,
+        /// Serial number of the certificate that was shown, hexadecimal.
+        replaces: String,
+        /// Serial number of the next one.
+        certificate_serial: String,
+        /// When that one ends.
+        expires: Timestamp,
+    },
+    /// All certificates of a node are revoked. It keeps its leases: with a new join token it goes on
+    /// where it stopped.
+    NodeRevoked {
+        /// The node.
+        node: NodeNo,
+        /// Why, in words.
+        reason: String,
+    },
+    /// The same for all nodes that a department has.
+    DepartmentRevoked {
+        /// The department.
+        department: CreditCode,
+        /// Why, in words.
+        reason: String,
+    },
 }
 
 /// An entry's payload is no event that this version knows.
@@ -122,6 +153,9 @@ impl Event {
             Self::GrantMade { .. } => "grant_made",
             Self::GrantWithdrawn { .. } => "grant_withdrawn",
             Self::ClockDate { .. } => "clock_date",
+            Self::NodeRenewed { .. } => "node_renewed",
+            Self::NodeRevoked { .. } => "node_revoked",
+            Self::DepartmentRevoked { .. } => "department_revoked",
         }
     }
 }
@@ -177,11 +211,27 @@ mod tests {
                 department,
                 name: "n0001".parse().expect("a name"),
                 certificate_serial: "0a1b".into(),
+                expires: None,
             },
             Event::NodeRetired { node: NodeNo(1), reason: "replaced".into() },
             Event::EpochOpened { resource: ResourceNo(7), shard: 0, epoch: 2, node: NodeNo(1) },
             Event::GrantWithdrawn { grant: GrantId(3), reason: "ended".into() },
             Event::ClockDate { as_of: AsOf::from_number(20_261_121).expect("a date") },
+            Event::NodeEnrolled {
+                node: NodeNo(1),
+                department,
+                name: "n0001".parse().expect("a name"),
+                certificate_serial: "0a1c".into(),
+                expires: Some("2027-02-20T00:00:00Z".parse().expect("a time")),
+            },
+            Event::NodeRenewed {
+                node: NodeNo(1),
+                replaces: "0a1c".into(),
+                certificate_serial: "0a1d".into(),
+                expires: "2027-04-20T00:00:00Z".parse().expect("a time"),
+            },
+            Event::NodeRevoked { node: NodeNo(1), reason: "the key was copied".into() },
+            Event::DepartmentRevoked { department, reason: "dissolved".into() },
         ]
     }
 
@@ -193,6 +243,10 @@ mod tests {
 {"epoch_opened":{"resource":7,"shard":0,"epoch":2,"node":1}}
 {"grant_withdrawn":{"grant":3,"reason":"ended"}}
 {"clock_date":{"as_of":20261121}}
+{"node_enrolled":{"node":1,"department":"11100000000013338W","name":"n0001","certificate_serial":"0a1c","expires":"2027-02-20T00:00:00Z"}}
+{"node_renewed":{"node":1,"replaces":"0a1c","certificate_serial":"0a1d","expires":"2027-04-20T00:00:00Z"}}
+{"node_revoked":{"node":1,"reason":"the key was copied"}}
+{"department_revoked":{"department":"11100000000013338W","reason":"dissolved"}}
 "#;
 
     #[test]

@@ -24,7 +24,7 @@ use crate::{
     numbers::{FeedNo, NodeNo, ResourceNo, SpaceNo},
 };
 pub use handle::{LoadError, RegistryHandle};
-pub use records::{Department, Entry, GrantRecord, Lease, Node};
+pub use records::{Certificate, Department, Entry, GrantRecord, Lease, Node};
 
 /// Everything that governance has decided up to one event.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,6 +34,7 @@ pub struct Registry {
     departments: BTreeMap<CreditCode, Arc<Department>>,
     nodes: BTreeMap<NodeNo, Arc<Node>>,
     nodes_by_name: HashMap<(CreditCode, NodeName), NodeNo>,
+    revoked: BTreeMap<String, Arc<str>>,
     entries: BTreeMap<ResourceNo, Arc<Entry>>,
     entries_by_code: BTreeMap<ResourceCode, ResourceNo>,
     leases: HashMap<(ResourceNo, u16), Lease>,
@@ -64,13 +65,17 @@ impl Registry {
                 let record = Department { code: *department, name: name.clone() };
                 self.departments.insert(*department, Arc::new(record));
             }
-            Event::NodeEnrolled { node, department, name, certificate_serial } => {
+            Event::NodeEnrolled { node, department, name, certificate_serial, expires } => {
+                self.revoke(*node, "the node was enrolled again with a new join token");
+                let certificate =
+                    Certificate { serial: certificate_serial.clone(), expires: *expires };
                 let record = Node {
                     number: *node,
                     department: *department,
                     name: name.clone(),
-                    certificate_serial: certificate_serial.clone(),
+                    certificates: vec![certificate],
                     retired: None,
+                    revoked: None,
                 };
                 self.nodes_by_name.insert((*department, name.clone()), *node);
                 self.nodes.insert(*node, Arc::new(record));
@@ -103,6 +108,37 @@ impl Registry {
                 }
             }
             Event::ClockDate { as_of } => self.as_of = self.as_of.max(Some(*as_of)),
+            Event::NodeRenewed { node, replaces, certificate_serial, expires } => {
+                if let Some(node) = self.nodes.get_mut(node) {
+                    let node = Arc::make_mut(node);
+                    node.certificates.retain(|known| known.serial == *replaces);
+                    let serial = certificate_serial.clone();
+                    node.certificates.insert(0, Certificate { serial, expires: Some(*expires) });
+                }
+            }
+            Event::NodeRevoked { node, reason } => self.revoke_node(*node, reason),
+            Event::DepartmentRevoked { department, reason } => {
+                let all = self.nodes.values().filter(|node| node.department == *department);
+                for node in all.map(|node| node.number).collect::<Vec<_>>() {
+                    self.revoke_node(node, reason);
+                }
+            }
+        }
+    }
+
+    fn revoke_node(&mut self, node: NodeNo, reason: &str) {
+        self.revoke(node, reason);
+        if let Some(node) = self.nodes.get_mut(&node) {
+            Arc::make_mut(node).revoked = Some(reason.to_owned());
+        }
+    }
+
+    /// Notes that no certificate that the node has now will be taken any more.
+    fn revoke(&mut self, node: NodeNo, reason: &str) {
+        let Some(node) = self.nodes.get(&node) else { return };
+        for certificate in &node.certificates {
+            // The first reason stays.
+            self.revoked.entry(certificate.serial.clone()).or_insert_with(|| reason.into());
         }
     }
 
@@ -156,6 +192,11 @@ impl Registry {
     /// All nodes in the order of their numbers.
     pub fn nodes(&self) -> impl ExactSizeIterator<Item = &Arc<Node>> {
         self.nodes.values()
+    }
+
+    /// Serial numbers that were revoked, hexadecimal, and why.
+    pub fn revoked(&self) -> impl ExactSizeIterator<Item = (&str, &Arc<str>)> {
+        self.revoked.iter().map(|(serial, reason)| (serial.as_str(), reason))
     }
 
     /// A resource's entry.
@@ -252,7 +293,10 @@ impl Registry {
             Event::ExchangeFounded { .. }
             | Event::DepartmentRegistered { .. }
             | Event::NodeEnrolled { .. }
-            | Event::NodeRetired { .. } => BarrierScope::Nowhere,
+            | Event::NodeRetired { .. }
+            | Event::NodeRenewed { .. }
+            | Event::NodeRevoked { .. }
+            | Event::DepartmentRevoked { .. } => BarrierScope::Nowhere,
             Event::EntryPublished { resource, entry } => {
                 let library = entry.binding.as_ref().map(|binding| binding.library);
                 BarrierScope::Space(resource.space(library))

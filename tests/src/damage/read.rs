@@ -7,13 +7,15 @@ use std::sync::Arc;
 use anyhow::{Context, Result, ensure};
 use hutong_certs::clock;
 use hutong_certs::join::TokenBook;
-use hutong_hub::app::{files, load_keys, load_registry, open_log, open_views};
+use hutong_certs::revoke::RevocationList;
+use hutong_hub::app::{files, load_registry, open_log, open_views};
 use hutong_hub::audit::KeyFolder;
 use hutong_hub::config::Config;
 use hutong_hub::log::rocks::OpenReport;
 use hutong_hub::log::{
     Broken, Log, LogError, Offset, PartitionId, Position, RocksLog, StoredEntry, verify,
 };
+use hutong_hub::pki::Pki;
 use hutong_hub::views::{DigestSpec, Place, ViewSnapshot, Views, rebuild};
 use hutong_schema::grant::Target;
 use hutong_schema::library::LibraryId;
@@ -133,7 +135,12 @@ impl<'a> Folder<'a> {
     /// The authority and what agents see of the hub: whether they would accept it, not which
     /// certificate it is, for the hub makes a new one when the old one is of no use.
     fn pki(&self) -> Result<String> {
-        let (authority, tls) = load_keys(&self.config, clock::now())?;
+        let Pki { authority, tls, .. } = Pki::load(
+            self.config.pki(files::AUTHORITY, files::HUB),
+            RevocationList::default(),
+            clock::now(),
+        )?;
+        let authority = authority.current();
         let roots = tls.roots.current();
         let accepted = tls.accepted_by_nodes(clock::now());
         let trusted = blake3::hash(roots.to_pem().as_bytes()).to_hex();

@@ -53,6 +53,14 @@ impl Hub {
     /// # Errors
     /// When `hutong-hub init` does not succeed.
     pub fn found(folder: &Path, logs: &Path) -> Result<Self> {
+        Self::found_with(folder, logs, &[])
+    }
+
+    /// The same with further arguments of `hutong-hub init`.
+    ///
+    /// # Errors
+    /// As [`Hub::found`].
+    pub fn found_with(folder: &Path, logs: &Path, further: &[&str]) -> Result<Self> {
         fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
         let hub = Self {
             folder: folder.to_owned(),
@@ -63,7 +71,7 @@ impl Hub {
             addresses: None,
         };
         hub.configure()?;
-        hub.command(["init"])?.ok().context("found the exchange")?;
+        hub.command([&["init"], further].concat())?.ok().context("found the exchange")?;
         Ok(hub)
     }
 

@@ -11,6 +11,7 @@ pub mod exchange;
 pub mod host;
 pub mod http;
 pub mod hub;
+pub mod links;
 pub mod metrics;
 pub mod process;
 pub mod programs;

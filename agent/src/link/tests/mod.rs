@@ -49,6 +49,7 @@ impl Setup {
         );
         let options = NodeOptions {
             name: "n1".parse().unwrap(),
+            folder: hutong_certs::enrol::NodeFolder::new(folder.path().join("nodes/n1")),
             catalogue: None,
             publications: vec![(stream, entry().code)],
             subscriptions: vec![SubscriptionOptions {

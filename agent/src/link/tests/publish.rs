@@ -74,12 +74,12 @@ async fn a_busy_hub_is_asked_again_and_nothing_stands_still() {
 }
 
 #[tokio::test]
-async fn a_fork_opens_a_new_epoch_once_and_then_waits_for_a_person() {
+async fn a_fence_opens_a_new_epoch_once_and_then_waits_for_a_person() {
     let mut setup = opened().await;
     setup.append("a").await;
     let (_, mut stream) = setup.peer.admit(fresh(1)).await;
     stream.next().await;
-    stream.refuse(refused(RefusalCode::Forked)).await;
+    stream.refuse(refused(RefusalCode::Fenced)).await;
 
     let (open, mut stream) = setup.peer.admit(PublishReady { has_rows: true, ..fresh(2) }).await;
     assert_eq!(open.epoch, 0, "a new epoch is asked for");
@@ -102,6 +102,24 @@ async fn a_fork_opens_a_new_epoch_once_and_then_waits_for_a_person() {
     assert_eq!(open.epoch, 2);
     let (open, _stream) = setup.peer.admit(fresh(3)).await;
     assert_eq!(open.epoch, 0);
+    setup.until("it goes on", |setup| setup.publication().troubles().is_empty()).await;
+}
+
+#[tokio::test]
+async fn a_fork_waits_for_a_person_from_the_beginning() {
+    let mut setup = opened().await;
+    setup.append("a").await;
+    let (_, mut stream) = setup.peer.admit(fresh(1)).await;
+    stream.next().await;
+    stream.refuse(refused(RefusalCode::Forked)).await;
+    setup.until("it stands still", |setup| !setup.publication().troubles().is_empty()).await;
+    let why = setup.publication().troubles().remove(0).1;
+    assert!(why.contains("HT-1105") && why.contains("hutong-agent confirm"), "{why}");
+
+    setup.node.confirm(&setup.publication().clone());
+    setup.peer.refuse(refused(RefusalCode::Forked)).await;
+    let (open, _stream) = setup.peer.admit(fresh(2)).await;
+    assert_eq!(open.epoch, 0, "a new epoch is asked for");
     setup.until("it goes on", |setup| setup.publication().troubles().is_empty()).await;
 }
 

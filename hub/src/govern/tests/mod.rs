@@ -6,7 +6,7 @@ use hutong_schema::{
     library::LibraryId,
     row::FieldId,
 };
-use jiff::civil::date;
+use jiff::{Timestamp, civil::date};
 
 use super::{
     samples::{
@@ -16,6 +16,7 @@ use super::{
 };
 use crate::log::Offset;
 
+mod certificates;
 mod properties;
 
 /// A registry that follows its own decisions.
@@ -235,6 +236,7 @@ fn a_resource_is_published_by_its_own_department() {
         department_name: None,
         name: name("n1"),
         certificate_serial: "0b".into(),
+        expires: Timestamp::UNIX_EPOCH,
     };
     assert_eq!(world.run(&foreign).expect("enrolled").outcome, Outcome::Node(NodeNo(3)));
     assert_eq!(world.refusal(&open(3, 1)), RefusalCode::NotYours);

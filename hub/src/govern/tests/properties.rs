@@ -13,6 +13,12 @@ fn any_command() -> impl Strategy<Value = Command> {
     ];
     prop_oneof![
         nodes.clone().prop_map(enrol),
+        nodes.clone().prop_map(|n| Command::RevokeNode {
+            department: provider(),
+            name: name(n),
+            reason: "x".into()
+        }),
+        Just(Command::RevokeDepartment { department: provider(), reason: "x".into() }),
         nodes.prop_map(|n| Command::RetireNode {
             department: provider(),
             name: name(n),

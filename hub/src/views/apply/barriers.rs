@@ -49,7 +49,10 @@ impl Range {
             Event::ExchangeFounded { .. }
             | Event::DepartmentRegistered { .. }
             | Event::NodeEnrolled { .. }
-            | Event::NodeRetired { .. } => {
+            | Event::NodeRetired { .. }
+            | Event::NodeRenewed { .. }
+            | Event::NodeRevoked { .. }
+            | Event::DepartmentRevoked { .. } => {
                 find(state, at, None, "an event that no data view depends on");
             }
         }

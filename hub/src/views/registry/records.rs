@@ -8,7 +8,7 @@ use hutong_schema::{
     ids::{CreditCode, NodeName},
     row::FieldId,
 };
-use jiff::civil::Date;
+use jiff::{Timestamp, civil::Date};
 
 use crate::{
     log::{PartitionId, event::partition_of},
@@ -33,10 +33,42 @@ pub struct Node {
     pub department: CreditCode,
     /// Its name within the department.
     pub name: NodeName,
-    /// Serial number of its newest certificate, hexadecimal.
-    pub certificate_serial: String,
+    /// The certificates that are taken from it, the newest first: never none, and a second one
+    /// after a renewal, because the node may not have got the newest.
+    pub certificates: Vec<Certificate>,
     /// Why it is out of service, if it is.
     pub retired: Option<String>,
+    /// Why its certificates are revoked, if they are. With a new join token it gets another.
+    pub revoked: Option<String>,
+}
+
+/// A certificate that a node was given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Certificate {
+    /// Serial number, hexadecimal.
+    pub serial: String,
+    /// When it ends, if the log says so.
+    pub expires: Option<Timestamp>,
+}
+
+impl Node {
+    /// Whether its certificates are taken at all.
+    #[must_use]
+    pub fn in_service(&self) -> bool {
+        self.retired.is_none() && self.revoked.is_none()
+    }
+
+    /// Whether this is a certificate that is taken from it.
+    #[must_use]
+    pub fn shows(&self, serial: &str) -> bool {
+        self.certificates.iter().any(|certificate| certificate.serial == serial)
+    }
+
+    /// The newest certificate.
+    #[must_use]
+    pub fn newest(&self) -> Option<&Certificate> {
+        self.certificates.first()
+    }
 }
 
 /// Who publishes a shard of a resource.

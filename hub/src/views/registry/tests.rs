@@ -84,6 +84,7 @@ fn events() -> Vec<Event> {
         department: department(),
         name: format!("n{node}").parse().expect("a name"),
         certificate_serial: serial.into(),
+        expires: None,
     };
     let resource = Target::Resource("303084122704/000001".parse().expect("a code"));
     vec![
@@ -124,7 +125,7 @@ fn everything_decided_can_be_asked() {
     assert_eq!(registry.department(department()).map(|d| d.name.as_str()), Some("示例局"));
     let node = registry.node_named(department(), &"n2".parse().expect("a name")).expect("known");
     assert_eq!((node.number, node.retired.clone()), (NodeNo(2), None));
-    assert_eq!(node.certificate_serial, "03");
+    assert!(node.shows("03") && !node.shows("02"), "an enrolment replaces all before");
     let entry = registry.entry_coded(&code).expect("known");
     assert_eq!((entry.number, entry.entry.items.len()), (ResourceNo(1), 2));
     assert_eq!(entry.type_of(FieldId(3)), Some(DataType::Text), "a former item keeps its type");

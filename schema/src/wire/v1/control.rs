@@ -18,7 +18,8 @@ pub struct Hello {
     pub max: u16,
     /// Software name and version, for the operator.
     pub software: String,
-    /// Random number of this installation's state folder: two machines with one identity differ.
+    /// Tells two processes with one identity apart: 8 bytes that stay the same while this state
+    /// folder is used on this machine (since its start), and 8 random bytes of this process.
     pub instance: [u8; 16],
     /// The node's clock, milliseconds since 1970 UTC.
     pub clock_ms: i64,
@@ -192,7 +193,28 @@ pub struct Republish {
     pub keys: Vec<Key>,
 }
 
+/// Agent to hub: the roots that the node trusts. Sent once after the greeting, and again whenever it
+/// took others; a hub sends [`TrustedRoots`] only to a node that said this.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RootsHeld {
+    /// SHA-256 of each root certificate.
+    pub fingerprints: Vec<[u8; 32]>,
+}
+
+/// Hub to agent: the roots that the exchange trusts, all of them: they replace what the node held.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrustedRoots {
+    /// The certificates (DER); at most 16.
+    pub roots: Vec<Root>,
+}
+
+/// A certificate in a message.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Root(#[serde(with = "serde_bytes")] pub Vec<u8>);
+
 super::messages! {
+    RootsHeld => ROOTS_HELD,
+    TrustedRoots => TRUSTED_ROOTS,
     Hello => HELLO,
     Welcome => WELCOME,
     Heartbeat => HEARTBEAT,

@@ -27,6 +27,8 @@ pub mod kind {
     pub const DIGEST_ASK: u8 = 0x08;
     pub const DIGEST_ANSWER: u8 = 0x09;
     pub const REPUBLISH: u8 = 0x0A;
+    pub const ROOTS_HELD: u8 = 0x0B;
+    pub const TRUSTED_ROOTS: u8 = 0x0C;
 
     pub const PUBLISH_OPEN: u8 = 0x10;
     pub const PUBLISH_READY: u8 = 0x11;
@@ -59,6 +61,9 @@ pub mod kind {
 
     pub const ENROL: u8 = 0x60;
     pub const ENROLLED: u8 = 0x61;
+    pub const RENEW: u8 = 0x62;
+    pub const CLOCK_ASK: u8 = 0x63;
+    pub const CLOCK_TOLD: u8 = 0x64;
 }
 
 macro_rules! messages {

@@ -67,6 +67,8 @@ refusal_codes! {
     Protocol = 1005, "the message does not follow the protocol";
     /// The same identity is already connected from another machine.
     Elsewhere = 1006, "the same identity is connected from another machine";
+    /// The node's certificate was revoked or replaced.
+    Revoked = 1007, "the node's certificate is not taken any more";
     /// The resource is not in the catalogue.
     NotRegistered = 1101, "the resource is not in the catalogue";
     /// The resource belongs to another department.
