@@ -9,7 +9,7 @@ use hutong_schema::{
     wire::v1::publish::{Ack, Batch, PublishClose, PublishOpen, PublishReady},
 };
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::{sync::Notify, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use super::{Hindrance, LinkError, Publication, Session, publish_end::PublishFailure, session};
@@ -144,15 +144,25 @@ impl Publishing<'_> {
     ) -> Result<(), PublishFailure> {
         let stream = self.publication.stream;
         let mut sent = flow.after;
+        let read = |after| {
+            let store = self.store.clone();
+            tokio::task::spawn_blocking(move || store.pending(stream, after, READ_BYTES))
+        };
+        // What is sent next is read while the network takes what was read before.
+        let mut ahead = None;
         loop {
             // Asked in memory first: most often there is nothing, and another thread is dear.
             let appended = self.publication.state(self.store)?.last_seq();
-            let batches = if appended > sent {
-                let store = self.store.clone();
-                blocking(move || store.pending(stream, sent, READ_BYTES)).await?
-            } else {
-                Vec::new()
+            let reading = ahead.take().or_else(|| (appended > sent).then(|| read(sent)));
+            let batches = match reading {
+                Some(reading) => joined(reading).await?,
+                None => Vec::new(),
             };
+            ahead = batches
+                .last()
+                .map(|last| last.header.seq)
+                .filter(|last| *last < appended)
+                .map(read);
             for batch in &batches {
                 let bytes = batch.payload.len() as u64;
                 while !flow.fits(bytes) {
@@ -280,5 +290,9 @@ impl Flow {
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, PublishFailure> {
-    Ok(tokio::task::spawn_blocking(work).await.map_err(|_| PublishFailure::Interrupted)??)
+    joined(tokio::task::spawn_blocking(work)).await
+}
+
+async fn joined<T>(work: JoinHandle<Result<T, StoreError>>) -> Result<T, PublishFailure> {
+    Ok(work.await.map_err(|_| PublishFailure::Interrupted)??)
 }

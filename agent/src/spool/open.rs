@@ -5,7 +5,8 @@ use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use hutong_schema::wire::codec;
 use parking_lot::{Mutex, RwLock};
@@ -41,15 +42,30 @@ pub struct Opened {
 }
 
 const FILE: &str = "agent.redb";
+/// A command that looks into the store of an agent that does not run has it for so long at most:
+/// whoever starts the agent meanwhile is not refused for it.
+const OTHERS_DONE_WITHIN: Duration = Duration::from_secs(2);
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// Version of the tables and records in the file.
 const FORMAT_VERSION: u32 = 2;
 
 impl Store {
     /// Opens the store of this folder, or makes it. Every page is checked against its checksum.
+    /// Blocks for a moment while another process has it.
     ///
     /// # Errors
-    /// When another process has it, it is damaged, or files cannot be made.
+    /// When another process keeps it, it is damaged, or files cannot be made.
     pub fn open(dir: &Path, options: StoreOptions) -> Result<Self, StoreError> {
+        let deadline = Instant::now() + OTHERS_DONE_WITHIN;
+        loop {
+            match Self::open_now(dir, options) {
+                Err(StoreError::InUse { .. }) if Instant::now() < deadline => sleep(LOOK_AGAIN),
+                opened => return opened,
+            }
+        }
+    }
+
+    fn open_now(dir: &Path, options: StoreOptions) -> Result<Self, StoreError> {
         let file = |doing, source| StoreError::File { doing, path: dir.to_owned(), source };
         fs::create_dir_all(dir).map_err(|error| file("create", error))?;
         let path = dir.join(FILE);

@@ -258,3 +258,18 @@ fn what_began_before_the_stream_was_begun_anew_is_refused_and_its_space_freed() 
     assert!(matches!(ticket.wait(), Err(StoreError::Conflict { .. })));
     assert_eq!((bench.store.outbox_bytes(), bench.state().next_seq), (0, 1));
 }
+
+#[test]
+fn a_store_that_is_looked_into_is_opened_when_that_is_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let looked_into = Store::open(dir.path(), OPTIONS).unwrap();
+    let path = dir.path().to_owned();
+    let opening = std::thread::spawn(move || Store::open(&path, OPTIONS).map(|_| ()));
+    // Long enough for a refusal to come.
+    let until = std::time::Instant::now() + std::time::Duration::from_millis(300);
+    while std::time::Instant::now() < until && !opening.is_finished() {
+        std::thread::yield_now();
+    }
+    drop(looked_into);
+    opening.join().unwrap().unwrap();
+}

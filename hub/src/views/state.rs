@@ -206,6 +206,12 @@ impl PartitionState {
         holders
     }
 
+    /// Rows that a space holds, of all its resources.
+    pub(super) fn rows_in(&self, space: SpaceNo) -> u64 {
+        let resources = self.spaces.get(&space).into_iter().flatten();
+        resources.map(|resource| self.resource(*resource).rows).sum()
+    }
+
     /// The library of a space, if it is one.
     pub(super) fn library(space: SpaceNo) -> Option<&'static Library> {
         space.as_library().and_then(hutong_schema::library::definition)

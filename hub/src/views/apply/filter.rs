@@ -3,6 +3,15 @@
 
 use std::hash::{BuildHasher, RandomState};
 
+use rocksdb::ReadOptions;
+
+use super::super::{
+    error::{Result, ViewError},
+    keys,
+    store::Store,
+};
+use crate::{log::PartitionId, numbers::SpaceNo};
+
 /// Bits of a filter: 4 MiB, at 15 bits per key enough for 2.2 million keys.
 const BITS: usize = 1 << 25;
 const WORDS_PER_LINE: usize = 8;
@@ -10,8 +19,10 @@ const WORDS_PER_LINE: usize = 8;
 const PROBES: u32 = 6;
 /// Beyond this it says "maybe" too often to be of use.
 const KEYS_MAX: u64 = 4_000_000;
+/// Bytes read ahead when a space's keys are read.
+const READ_AHEAD: usize = 2 * 1024 * 1024;
 
-/// A Bloom filter of one space's keys, complete since the space was empty.
+/// A Bloom filter of all keys that one space ever held since the filter was made.
 pub(super) struct KeyFilter {
     words: Vec<u64>,
     hasher: RandomState,
@@ -21,6 +32,25 @@ pub(super) struct KeyFilter {
 impl KeyFilter {
     pub(super) fn new() -> Self {
         Self { words: vec![0; BITS / 64], hasher: RandomState::new(), keys: 0 }
+    }
+
+    /// With the keys that the space holds already.
+    pub(super) fn of_space(store: &Store, partition: PartitionId, space: SpaceNo) -> Result<Self> {
+        let mut filter = Self::new();
+        let prefix = keys::rows_of_space(space);
+        let mut options = ReadOptions::default();
+        options.set_iterate_upper_bound(keys::after_prefix(&prefix));
+        options.fill_cache(false);
+        options.set_readahead_size(READ_AHEAD);
+        let mut rows = store.db.raw_iterator_cf_opt(store.family(partition)?, options);
+        rows.seek(&prefix);
+        while let Some(stored) = rows.key() {
+            let (row, _) = keys::parse_row(stored).ok_or(ViewError::Damaged { what: "row key" })?;
+            filter.insert(row);
+            rows.next();
+        }
+        rows.status().map_err(ViewError::engine("read"))?;
+        Ok(filter)
     }
 
     /// Whether it holds so many keys that it no longer pays.

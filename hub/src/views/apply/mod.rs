@@ -32,6 +32,7 @@ use super::{
     error::{Result, ViewError},
     records::Finding,
     state::PartitionState,
+    store::Store,
 };
 use crate::{
     log::{Log, Offset, Position, StoredEntry},
@@ -51,6 +52,10 @@ const READ_BYTES: usize = 8 << 20;
 
 /// Keys looked up together: enough for the store to work in batches, few enough to stay in cache.
 const LOOKUP_KEYS: usize = 512;
+
+/// A space that holds at most so many times the rows of a range is read for its filter: reading a key
+/// in order costs a tenth of looking for it.
+const FILTER_KNOWN: u64 = 8;
 
 /// Filters kept at most, 4 MiB each: more spaces than this are not filled at once.
 const FILTERS_MAX: usize = 4;
@@ -124,7 +129,7 @@ impl Applier {
             true => Sink::file(store, partition)?,
             false => Sink::batch(store, partition)?,
         };
-        self.prepare_filters(&ops, bulk);
+        self.prepare_filters(store, &ops, bulk)?;
         let mut settler = Settler::new(&ops, &self.state, range.works.len());
         settle(&mut settler, &ops, &mut sink, &self.state, store, &mut self.filters)?;
         let mut settled = settler.out;
@@ -162,16 +167,24 @@ impl Applier {
         Ok(())
     }
 
-    /// Spaces that are filled from nothing, libraries or in bulk, get a filter; those that are too full lose it.
-    fn prepare_filters(&mut self, ops: &Ops<'_>, bulk: bool) {
+    /// Spaces that are being filled, libraries or in bulk, get a filter; those that are too full lose it.
+    fn prepare_filters(&mut self, store: &Store, ops: &Ops<'_>, bulk: bool) -> Result<()> {
         self.filters.retain(|_, filter| !filter.is_full());
         // A library gets it with its first rows, however few: the first of millions come one batch
         // at a time, as long as the applier waits for them.
         for space in ops.spaces().into_iter().filter(|space| bulk || space.as_library().is_some()) {
-            if self.filters.len() < FILTERS_MAX && self.state.holders(space).is_empty() {
-                self.filters.entry(space).or_insert_with(KeyFilter::new);
+            if self.filters.len() == FILTERS_MAX || self.filters.contains_key(&space) {
+                continue;
+            }
+            let rows = self.state.rows_in(space);
+            if rows == 0 {
+                self.filters.insert(space, KeyFilter::new());
+            } else if bulk && rows <= ops.len() as u64 * FILTER_KNOWN {
+                let filter = KeyFilter::of_space(store, self.state.partition, space)?;
+                self.filters.insert(space, filter);
             }
         }
+        Ok(())
     }
 
     /// Writes a range or a step together with the state, and tells those who wait for it.
@@ -265,7 +278,7 @@ fn settle<'a>(
     ops: &'a Ops<'a>,
     sink: &mut Sink<'_>,
     state: &PartitionState,
-    store: &super::store::Store,
+    store: &Store,
     filters: &mut HashMap<SpaceNo, KeyFilter>,
 ) -> Result<()> {
     let mut at = 0;
