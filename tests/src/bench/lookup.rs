@@ -115,13 +115,17 @@ async fn ask(
     let pace = rate.map(|rate| Duration::from_secs_f64(workers / rate));
     let began = Instant::now();
     let mut tasks = Vec::new();
-    for visitor in visitors.iter().cycle().take(NODES * AT_ONCE) {
+    for (number, visitor) in visitors.iter().cycle().take(NODES * AT_ONCE).enumerate() {
         let (visitor, keys) = (Arc::clone(visitor), Arc::clone(keys));
         let (over, turn) = (Arc::clone(&over), Arc::clone(&turn));
         tasks.push(tokio::spawn(async move {
             let mut milliseconds: Vec<f32> = Vec::new();
-            // Asking is due at fixed times: a slow answer must not slow the next question down.
-            let mut pace = pace.map(tokio::time::interval);
+            // Asking is due at fixed times, spread evenly: a slow answer must not slow the next
+            // question down.
+            let mut pace = pace.map(|pace| {
+                let first = began + pace.mul_f64(number as f64 / workers);
+                tokio::time::interval_at(first.into(), pace)
+            });
             while !over.load(Ordering::Relaxed) {
                 let due = match &mut pace {
                     Some(pace) => pace.tick().await.into_std(),
