@@ -34,12 +34,12 @@ test: setup ## Run all tests at CI size
 	cargo build --workspace --all-targets
 	HUTONG_BIN_DIR="$(abspath $(TARGET_DIR))/debug" cargo test --workspace
 
-# Parts of the benchmarks, such as BENCH="ready csv"; all when empty, and then the results are kept.
+# Parts of the benchmarks: ready csv lookup fanout idle city curve; all when empty.
 BENCH ?=
 
-bench: setup ## Measure what the exchange reaches beside its limits (about 20 minutes); writes tests/BENCHMARKS.md
+bench: setup ## Measure what the exchange reaches beside its limits ; writes tests/BENCHMARKS.md
 	@$(RELEASE)
-	$(CITY) bench $(if $(BENCH),$(foreach part,$(BENCH),--only $(part)),--out tests/BENCHMARKS.md)
+	$(CITY) bench $(foreach part,$(BENCH),--only $(part)) --out tests/BENCHMARKS.md
 
 soak: setup ## 50 kills and 50 power cuts each of hub and agents (25 minutes), and all damage to a hub's folder (an hour); writes tests/SOAK.md and tests/DAMAGE.md
 	@$(RELEASE)

@@ -4,10 +4,10 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use hutong_tests::harness::exchange::{Exchange, SOON, Wish, scene};
+use hutong_tests::harness::exchange::{Exchange, SOON, scene};
 use hutong_tests::harness::rows::{csv, people};
 use hutong_tests::harness::wait::until;
-use hutong_tests::harness::{Machine, entries, links};
+use hutong_tests::harness::{Machine, links};
 
 const CODE: &str = "301001/000001";
 
@@ -27,15 +27,8 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
 
 /// A publisher with ten rows at the hub, and a subscriber.
 fn world(exchange: &mut Exchange) -> Result<()> {
-    let entry = entries::people(CODE, entries::department_code(0)?)?;
-    let machine = exchange.department("civil")?;
-    machine.write("people.csv", csv(&people(10)?))?;
-    machine.publish("n1", &entry, "people.csv")?;
-    exchange.run(0)?;
-    exchange.rows(&entry.code, 10, SOON)?;
-    exchange.department("social")?.subscribe("s1", "all");
-    exchange.run(1)?;
-    exchange.grant(1, &Wish { target: CODE, ..Wish::default() })?;
+    exchange.people_from_civil(CODE, 10)?;
+    exchange.granted_to_social(CODE)?;
     exchange.equal(SOON)
 }
 

@@ -83,11 +83,7 @@ fn a_hub_whose_disk_fills_refuses_batches_serves_on_and_ends_in_time() -> Result
             churn.change(exchange, 2)?;
             disk.make_room()?;
             exchange.hub.start()?;
-            promise.kept(&exchange.hub)?;
-            exchange.equal(SOON)?;
-            promise.no_epoch_began(&exchange.hub)?;
-            exchange.hub.stop()?;
-            exchange.log_is_sound()
+            exchange.nothing_lost(&promise)
         })
     })
 }
@@ -124,12 +120,7 @@ fn a_hub_whose_disk_is_full_at_once_acknowledges_nothing_that_it_loses() -> Resu
             ensure!(ended.code() == Some(EXIT_DISK_FULL.into()), "the hub ended with {ended}");
             disk.make_room()?;
             exchange.hub.start()?;
-            promise.kept(&exchange.hub)?;
-            exchange.equal(SOON)?;
-            promise.no_epoch_began(&exchange.hub)?;
-            exchange.nothing_delivered_twice()?;
-            exchange.hub.stop()?;
-            exchange.log_is_sound()
+            exchange.nothing_lost(&promise)
         })
     })
 }
@@ -180,12 +171,7 @@ fn an_agent_whose_disk_is_full_says_so_and_goes_on_when_there_is_room() -> Resul
             exchange.machines[PUBLISHER].kill()?;
             disk.make_room()?;
             exchange.machines[PUBLISHER].start()?;
-            exchange.equal(SOON)?;
-            promise.kept(&exchange.hub)?;
-            promise.no_epoch_began(&exchange.hub)?;
-            exchange.nothing_delivered_twice()?;
-            exchange.hub.stop()?;
-            exchange.log_is_sound()
+            exchange.nothing_lost(&promise)
         })
     })
 }

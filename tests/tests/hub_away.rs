@@ -2,9 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use hutong_tests::harness::churn::{Churn, PUBLISHER};
-use hutong_tests::harness::entries;
 use hutong_tests::harness::exchange::{SOON, scene};
-use hutong_tests::harness::rows::{csv, people};
 use hutong_tests::harness::wait::until_true;
 
 const CODE: &str = "301001/000001";
@@ -32,12 +30,7 @@ fn what_changed_while_the_hub_was_away_arrives_when_it_is_back() -> Result<()> {
 #[test]
 fn a_killed_hub_tells_its_agents_that_their_connections_are_gone() -> Result<()> {
     scene(|exchange| {
-        let entry = entries::people(CODE, entries::department_code(0)?)?;
-        let machine = exchange.department("civil")?;
-        machine.write("people.csv", csv(&people(10)?))?;
-        machine.publish("n1", &entry, "people.csv")?;
-        exchange.run(0)?;
-        exchange.rows(&entry.code, 10, SOON)?;
+        exchange.people_from_civil(CODE, 10)?;
         exchange.hub.kill()?;
         exchange.hub.start()?;
         // The reason tells this from an agent that waited until the silence was too long.

@@ -4,11 +4,11 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use hutong_tests::harness::exchange::{Exchange, SOON, Wish};
+use hutong_tests::harness::exchange::{Exchange, SOON};
+use hutong_tests::harness::links;
 use hutong_tests::harness::promise::Promise;
 use hutong_tests::harness::rows::{csv, people};
 use hutong_tests::harness::wait::until_true;
-use hutong_tests::harness::{entries, links};
 use serde_json::Value;
 
 const CODE: &str = "301001/000001";
@@ -18,15 +18,8 @@ fn world(settings: &str) -> Result<Exchange> {
     let mut exchange = Exchange::new()?;
     exchange.hub.set(settings)?;
     exchange.hub.start()?;
-    let entry = entries::people(CODE, entries::department_code(0)?)?;
-    let machine = exchange.department("civil")?;
-    machine.write("people.csv", csv(&people(10)?))?;
-    machine.publish("n1", &entry, "people.csv")?;
-    exchange.run(0)?;
-    exchange.rows(&entry.code, 10, SOON)?;
-    exchange.department("social")?.subscribe("s1", "all");
-    exchange.run(1)?;
-    exchange.grant(1, &Wish { target: CODE, ..Wish::default() })?;
+    exchange.people_from_civil(CODE, 10)?;
+    exchange.granted_to_social(CODE)?;
     Ok(exchange)
 }
 

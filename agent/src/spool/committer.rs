@@ -290,25 +290,32 @@ impl Committer {
         image: ImageId,
         taken: Vec<Taken>,
     ) -> Result<(), StoreError> {
-        for taken in taken
-            .chunk_by(|one, next| matches!((one, next), (Taken::Prepared(_), Taken::Prepared(_))))
-        {
-            let prepared = |taken: &Taken| match taken {
-                Taken::Prepared(run) => Some(*run),
-                Taken::Changes { .. } => None,
-            };
-            let runs: Vec<u32> = taken.iter().filter_map(prepared).collect();
-            if !runs.is_empty() {
-                let crowded = image::accept(&mut tables.runs, image, &runs)?;
-                self.merges.changed(image, crowded);
-            }
-            for taken in taken {
-                let Taken::Changes { prepared, delta } = taken else { continue };
-                if let Some(run) = prepared {
-                    image::discard(&mut tables.runs, &mut tables.chunks, image, *run)?;
+        let mut runs = Vec::new();
+        for taken in taken {
+            match taken {
+                Taken::Prepared(run) => runs.push(run),
+                Taken::Changes { prepared, delta } => {
+                    // Later changes win, so what came before counts first.
+                    self.accept(tables, image, &std::mem::take(&mut runs))?;
+                    if let Some(run) = prepared {
+                        image::discard(&mut tables.runs, &mut tables.chunks, image, run)?;
+                    }
+                    self.change_image(tables, image, delta)?;
                 }
-                self.change_image(tables, image, delta.clone())?;
             }
+        }
+        self.accept(tables, image, &runs)
+    }
+
+    fn accept(
+        &mut self,
+        tables: &mut Tables<'_>,
+        image: ImageId,
+        runs: &[u32],
+    ) -> Result<(), StoreError> {
+        if !runs.is_empty() {
+            let crowded = image::accept(&mut tables.runs, image, runs)?;
+            self.merges.changed(image, crowded);
         }
         Ok(())
     }

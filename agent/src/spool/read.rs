@@ -15,7 +15,7 @@ use super::stream::StreamRecord;
 use super::{Conflict, ImageEntry, ImageId, Store, StoreError, StreamId};
 
 /// A consistent view of everything at one commit.
-pub struct View(ReadTransaction);
+pub struct View(pub(super) ReadTransaction);
 
 /// Key and value of a record.
 pub type Record = (Vec<u8>, Vec<u8>);

@@ -273,3 +273,34 @@ fn a_store_that_is_looked_into_is_opened_when_that_is_over() {
     drop(looked_into);
     opening.join().unwrap().unwrap();
 }
+
+/// Chunks of images, whether they count yet or not.
+fn chunks(store: &Store) -> u64 {
+    let table = store.view().unwrap().0.open_table(super::keys::CHUNKS).unwrap();
+    redb::ReadableTableMetadata::len(&table).unwrap()
+}
+
+#[test]
+fn what_was_prepared_for_batches_that_are_forgotten_is_forgotten_too() {
+    let mut bench = Bench::new();
+    let append = |bench: &Bench| {
+        let cancel = CancellationToken::new();
+        let batch = rows(0, 9, "n");
+        bench
+            .store
+            .append(bench.stream, batch, WriteBatch::new(), &cancel)
+            .unwrap()
+            .wait()
+            .unwrap();
+    };
+    append(&bench);
+    assert_eq!(chunks(&bench.store), 1);
+    let view = bench.store.view().unwrap();
+    assert_eq!(view.image_size_at_most(bench.stream.into()).unwrap(), 0, "it does not count yet");
+    drop(view);
+    runtime().block_on(bench.store.drop_pending(bench.stream)).unwrap();
+    assert_eq!(chunks(&bench.store), 0);
+    append(&bench);
+    bench.begin_epoch();
+    assert_eq!(chunks(&bench.store), 0);
+}

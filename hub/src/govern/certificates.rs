@@ -9,8 +9,8 @@ use hutong_schema::{
 use jiff::Timestamp;
 
 use super::{
-    commands::{Decision, Denied, Outcome, Problem, Problems},
-    people::enrolled,
+    commands::{Decision, Denied, Outcome, Problem},
+    people::{enrolled, reasoned},
 };
 use crate::{
     log::event::Event,
@@ -88,9 +88,7 @@ pub(super) fn revoke(
     name: &NodeName,
     reason: &str,
 ) -> Result<Decision, Denied> {
-    let mut problems = Problems::default();
-    problems.words(name, "reason", reason);
-    problems.into_result()?;
+    reasoned(name, reason)?;
     let node = enrolled(registry, department, name)?;
     let events = match node.revoked {
         Some(_) => vec![],
@@ -104,9 +102,7 @@ pub(super) fn revoke_department(
     department: CreditCode,
     reason: &str,
 ) -> Result<Decision, Denied> {
-    let mut problems = Problems::default();
-    problems.words(department, "reason", reason);
-    problems.into_result()?;
+    reasoned(department, reason)?;
     let mut nodes = registry.nodes().filter(|node| node.department == department).peekable();
     if nodes.peek().is_none() {
         let what = "a department with nodes";

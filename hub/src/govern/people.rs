@@ -63,15 +63,20 @@ pub(super) fn retire(
     name: &NodeName,
     reason: &str,
 ) -> Result<Decision, Denied> {
-    let mut problems = Problems::default();
-    problems.words(name, "reason", reason);
-    problems.into_result()?;
+    reasoned(name, reason)?;
     let node = enrolled(registry, department, name)?;
     let events = match node.retired {
         Some(_) => vec![],
         None => vec![Event::NodeRetired { node: node.number, reason: reason.to_owned() }],
     };
     Ok(Decision { events, outcome: Outcome::Node(node.number) })
+}
+
+/// Whether a decision about a subject comes with a reason.
+pub(super) fn reasoned(subject: impl std::fmt::Display, reason: &str) -> Result<(), Denied> {
+    let mut problems = Problems::default();
+    problems.words(subject, "reason", reason);
+    problems.into_result()
 }
 
 /// The node of this name.

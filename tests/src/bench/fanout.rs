@@ -26,10 +26,10 @@ use quinn::{Connection, Endpoint, TransportConfig, VarInt};
 
 use super::Options;
 use super::figure::{Figure, Wanted};
-use super::stage::{FIRST_ROWS, Stage};
+use super::stage::{FIRST_ROWS, Stage, department};
 use crate::harness::Machine;
 use crate::harness::entries::department_code;
-use crate::harness::exchange::{Wish, issue_sheet, make_grant};
+use crate::harness::exchange::{Wish, make_grant};
 
 /// Subscribers of one feed.
 const SUBSCRIBERS: usize = 8;
@@ -104,15 +104,8 @@ pub(super) fn measure(options: &Options) -> Result<Vec<Figure>> {
 
 /// A department with a node and a grant of all people.
 fn subscriber(stage: &Stage, at: usize) -> Result<(Machine, GrantId)> {
-    let name = format!("subscriber-{at}");
-    let folder = stage.folder.path().join(&name);
-    let logs = stage.folder.path().join("logs");
-    let code = department_code(at + 1)?;
-    let mut machine = Machine::new(&folder, &logs, &name, code, "示例局")?;
-    machine.node(NODE);
-    let nodes = format!("department,department_name,node\n{code},示例局,{NODE}\n");
-    issue_sheet(&stage.hub, &machine.write("nodes.csv", nodes)?, &machine.sheet())?;
-    machine.configure(stage.hub.quic()?)?;
+    let (name, code) = (format!("subscriber-{at}"), department_code(at + 1)?);
+    let machine = department(&stage.hub, stage.folder.path(), (&name, code), 1)?;
     machine.command(["enrol"])?.ok()?;
     let wish = Wish { target: "population", ..Wish::default() };
     let grant = make_grant(&stage.hub, code.as_str(), &wish)?;

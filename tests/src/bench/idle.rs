@@ -6,14 +6,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use hutong_agent::link::{Dialler, Session, Visitor};
 use hutong_certs::enrol::NodeFolder;
-use hutong_schema::ids::CreditCode;
 use tokio::task::JoinSet;
 
 use super::Options;
 use super::figure::{Figure, Wanted};
-use super::stage::{MEBIBYTE, PATIENCE};
+use super::stage::{MEBIBYTE, PATIENCE, department};
 use crate::harness::entries::department_code;
-use crate::harness::exchange::issue_sheet;
 use crate::harness::wait::until_true;
 use crate::harness::{Hub, Machine};
 
@@ -31,14 +29,14 @@ pub(super) fn measure(options: &Options) -> Result<Vec<Figure>> {
     let logs = folder.path().join("logs");
     let mut hub = Hub::found(&folder.path().join("hub"), &logs)?;
     hub.start()?;
-    let mut agent = machine(&hub, &folder, ("agent", department_code(1)?), OF_ONE_AGENT)?;
+    let mut agent = department(&hub, folder.path(), ("agent", department_code(1)?), OF_ONE_AGENT)?;
     agent.start()?;
     until_true(PATIENCE, "the agent's nodes are connected", || {
         let Ok(status) = agent.status() else { return Ok(false) };
         let nodes = status["nodes"].as_array().into_iter().flatten();
         Ok(nodes.filter(|node| node["link"] == "connected").count() == OF_ONE_AGENT)
     })?;
-    let many = machine(&hub, &folder, ("many", department_code(2)?), NODES)?;
+    let many = department(&hub, folder.path(), ("many", department_code(2)?), NODES)?;
     let began = Instant::now();
     many.command(["enrol"])?.ok()?;
     let enrolled = began.elapsed().as_secs_f64();
@@ -95,24 +93,4 @@ async fn connect(hub: &Hub, machine: &Machine) -> Result<Vec<Visitor>> {
         visitors.push(visitor??);
     }
     Ok(visitors)
-}
-
-/// A department with so many nodes; its agent is not started.
-fn machine(
-    hub: &Hub,
-    folder: &tempfile::TempDir,
-    (name, code): (&str, CreditCode),
-    nodes: usize,
-) -> Result<Machine> {
-    let place = folder.path().join(name);
-    let mut machine = Machine::new(&place, &folder.path().join("logs"), name, code, "示例局")?;
-    let mut lines = String::from("department,department_name,node\n");
-    for number in 0..nodes {
-        let node = format!("n{number}");
-        machine.node(&node);
-        lines.push_str(&format!("{code},示例局,{node}\n"));
-    }
-    issue_sheet(hub, &machine.write("nodes.csv", lines)?, &machine.sheet())?;
-    machine.configure(hub.quic()?)?;
-    Ok(machine)
 }

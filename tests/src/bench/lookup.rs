@@ -16,10 +16,10 @@ use hutong_schema::wire::v1::control::Key;
 
 use super::Options;
 use super::figure::{Figure, Wanted};
-use super::stage::Stage;
+use super::stage::{Stage, department};
 use crate::harness::Machine;
 use crate::harness::entries::department_code;
-use crate::harness::exchange::{Wish, issue_sheet, make_grant};
+use crate::harness::exchange::{Wish, make_grant};
 
 /// Nodes that ask, each over its own connection.
 const NODES: usize = 8;
@@ -165,17 +165,8 @@ async fn one(session: &Session, key: &str) -> Result<()> {
 
 /// A department with nodes that may ask.
 fn asker(stage: &Stage) -> Result<Machine> {
-    let (folder, logs) = (stage.folder.path().join("asker"), stage.folder.path().join("logs"));
     let code = department_code(7)?;
-    let mut machine = Machine::new(&folder, &logs, "asker", code, "示例局")?;
-    let mut nodes = String::from("department,department_name,node\n");
-    for number in 0..NODES {
-        let name = format!("n{number}");
-        machine.node(&name);
-        nodes.push_str(&format!("{code},示例局,{name}\n"));
-    }
-    issue_sheet(&stage.hub, &machine.write("nodes.csv", nodes)?, &machine.sheet())?;
-    machine.configure(stage.hub.quic()?)?;
+    let machine = department(&stage.hub, stage.folder.path(), ("asker", code), NODES)?;
     machine.command(["enrol"])?.ok()?;
     let wish = Wish { target: "population", ..Wish::default() };
     make_grant(&stage.hub, code.as_str(), &wish)?;

@@ -89,7 +89,7 @@ pub fn bench(options: &Options) -> Result<()> {
     }
     report::print(&figures, &mut stdout().lock())?;
     if let Some(path) = &options.out {
-        report::write(&figures, options.scale, path)?;
+        report::write(&figures, parts, options.scale, path)?;
     }
     Ok(())
 }

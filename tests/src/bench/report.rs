@@ -6,7 +6,10 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use clap::ValueEnum;
+use clap::builder::PossibleValue;
 
+use super::Part;
 use super::figure::{Figure, number};
 use crate::city::Scale;
 use crate::harness::host;
@@ -31,14 +34,17 @@ pub(super) fn print(figures: &[Figure], out: &mut impl Write) -> io::Result<()> 
 }
 
 /// Writes everything as Markdown.
-pub(super) fn write(figures: &[Figure], scale: Scale, path: &Path) -> Result<()> {
+pub(super) fn write(figures: &[Figure], parts: &[Part], scale: Scale, path: &Path) -> Result<()> {
     let folder = path.parent().unwrap_or(path);
-    let text = render(figures, scale, &host::describe(folder))?;
+    let text = render(figures, parts, scale, &host::describe(folder))?;
     fs::write(path, text).with_context(|| format!("write {}", path.display()))
 }
 
-fn render(figures: &[Figure], scale: Scale, machine: &str) -> Result<String> {
-    let mut text = String::from("# Benchmarks\n\nWritten by `make bench`.\n\n");
+fn render(figures: &[Figure], parts: &[Part], scale: Scale, machine: &str) -> Result<String> {
+    let parts: Vec<_> = parts.iter().filter_map(Part::to_possible_value).collect();
+    let parts: Vec<_> = parts.iter().map(PossibleValue::get_name).collect();
+    let mut text = String::from("# Benchmarks\n\n");
+    writeln!(text, "Written by `make bench BENCH=\"{}\"`; one run.\n", parts.join(" "))?;
     writeln!(text, "Machine: {machine}. City: {scale:?}.\n")?;
     text.push_str("| what | measured | now | goal | | limits in the same run |\n");
     text.push_str("| --- | --- | --- | --- | --- | --- |\n");

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use hutong_schema::ids::CreditCode;
 
 use super::Options;
 use crate::city::agent_config::node_tables;
@@ -164,6 +165,26 @@ impl Stage {
         }
         Ok(())
     }
+}
+
+/// A department with nodes that are called `n0`, `n1` and so on, in a folder of its own; its agent is
+/// neither enrolled nor started.
+pub(super) fn department(
+    hub: &Hub,
+    folder: &Path,
+    (name, code): (&str, CreditCode),
+    nodes: usize,
+) -> Result<Machine> {
+    let mut machine = Machine::new(&folder.join(name), &folder.join("logs"), name, code, "示例局")?;
+    let mut lines = String::from("department,department_name,node\n");
+    for number in 0..nodes {
+        let node = format!("n{number}");
+        machine.node(&node);
+        lines.push_str(&format!("{code},示例局,{node}\n"));
+    }
+    issue_sheet(hub, &machine.write("nodes.csv", lines)?, &machine.sheet())?;
+    machine.configure(hub.quic()?)?;
+    Ok(machine)
 }
 
 impl Used {

@@ -10,10 +10,12 @@ use hutong_schema::ids::ResourceCode;
 
 use super::Machine;
 use super::delivered::said_twice;
-use super::entries::department_code;
+use super::entries::{department_code, people as people_entry};
 use super::hub::Hub;
 use super::process::tail;
 use super::programs::programs;
+use super::promise::Promise;
+use super::rows::{csv, people};
 use super::run::{Ran, run};
 use super::wait::{until, until_true};
 use crate::proof::inventory;
@@ -144,6 +146,46 @@ impl Exchange {
     pub fn run(&mut self, machine: usize) -> Result<()> {
         self.admit(machine)?;
         self.machines[machine].start()
+    }
+
+    /// A department `civil` whose node `n1` publishes so many people, who are at the hub.
+    ///
+    /// # Errors
+    /// When they do not arrive.
+    pub fn people_from_civil(&mut self, code: &str, count: usize) -> Result<()> {
+        let at = self.machines.len();
+        let entry = people_entry(code, department_code(at)?)?;
+        let machine = self.department("civil")?;
+        machine.write("people.csv", csv(&people(count)?))?;
+        machine.publish("n1", &entry, "people.csv")?;
+        self.run(at)?;
+        self.rows(&entry.code, count as u64, SOON)
+    }
+
+    /// A department `social` whose node `s1` is granted a resource.
+    ///
+    /// # Errors
+    /// When the hub refuses.
+    pub fn granted_to_social(&mut self, code: &str) -> Result<()> {
+        let at = self.machines.len();
+        self.department("social")?.subscribe("s1", "all");
+        self.run(at)?;
+        self.grant(at, &Wish { target: code, ..Wish::default() })?;
+        Ok(())
+    }
+
+    /// The end of a test: what the hub had shown is still there, all places hold the same, nothing was
+    /// healed, nothing was delivered twice, and the log, of the hub that is stopped here, is sound.
+    ///
+    /// # Errors
+    /// With what is not so.
+    pub fn nothing_lost(&mut self, promise: &Promise) -> Result<()> {
+        promise.kept(&self.hub)?;
+        self.equal(SOON)?;
+        promise.no_epoch_began(&self.hub)?;
+        self.nothing_delivered_twice()?;
+        self.hub.stop()?;
+        self.log_is_sound()
     }
 
     /// Waits until the hub holds this many rows of a resource, searchable.
