@@ -118,6 +118,7 @@ impl Committer {
         let transaction = database
             .begin_write()
             .map_err(|error| StoreError::engine("began a commit", redb::Error::from(error)))?;
+        let asked = !batches.is_empty();
         let mut changed = HashMap::new();
         let freed = {
             let mut tables = Tables::open(&transaction)?;
@@ -138,10 +139,15 @@ impl Committer {
                 let stored = codec::encode(record).map_err(|_| StoreError::Record("a stream"))?;
                 tables.streams.insert(stream.0, &stored[..]).map_err(written)?;
             }
-            self.merges.step(&database, &mut tables.runs, &mut tables.chunks)?;
+            if !asked || self.merges.may_join() {
+                self.merges.step(&database, &mut tables.runs, &mut tables.chunks)?;
+            }
             tables.freed
         };
         transaction.commit().map_err(failed)?;
+        if asked {
+            self.merges.asked();
+        }
         self.published.write().extend(changed);
         for (stream, bytes) in freed {
             self.space.release(stream, bytes);
@@ -314,8 +320,8 @@ impl Committer {
         runs: &[u32],
     ) -> Result<(), StoreError> {
         if !runs.is_empty() {
-            let crowded = image::accept(&mut tables.runs, image, runs)?;
-            self.merges.changed(image, crowded);
+            let crowd = image::accept(&mut tables.runs, image, runs)?;
+            self.merges.changed(image, crowd);
         }
         Ok(())
     }
@@ -327,8 +333,8 @@ impl Committer {
         delta: image::ImageDelta,
     ) -> Result<(), StoreError> {
         if !delta.is_empty() {
-            let crowded = image::write_delta(&mut tables.runs, &mut tables.chunks, image, delta)?;
-            self.merges.changed(image, crowded);
+            let crowd = image::write_delta(&mut tables.runs, &mut tables.chunks, image, delta)?;
+            self.merges.changed(image, crowd);
         }
         Ok(())
     }

@@ -111,7 +111,7 @@ impl Store {
         let published = Arc::new(RwLock::new(loaded.streams));
         let (requests, receiver) = mpsc::channel(QUEUE);
         let mut merges = Merges::new(options.image_rest);
-        loaded.images.into_iter().for_each(|image| merges.changed(image, false));
+        loaded.images.into_iter().for_each(|image| merges.changed(image, image::Crowd::Few));
         let committer = Committer {
             database: database.clone(),
             requests: receiver,

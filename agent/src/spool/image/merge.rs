@@ -1,4 +1,5 @@
-//! Merging runs, a few megabytes with each group commit, so that no commit waits long.
+//! Merging runs, a few megabytes at a time and mostly while nobody waits for a commit: an image's
+//! runs are read far more seldom than acknowledgements come.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -8,11 +9,17 @@ use redb::{Database, ReadableDatabase};
 
 use super::super::{ImageId, StoreError};
 use super::chunk::ChunkWriter;
-use super::runs::{ChunkTable, FanIn, Run, RunList, RunTable, put, remove};
+use super::runs::{ChunkTable, Crowd, FanIn, Run, RunList, RunTable, put, remove};
 use super::scan::Scan;
 
 /// Bytes of merged chunks written with one commit.
 const STEP_BYTES: usize = 2 * 1024 * 1024;
+
+/// So long nobody has asked for a commit before merging has the thread to itself.
+const QUIET: Duration = Duration::from_millis(20);
+
+/// While others ask for commits, merging takes one part of so many of the time.
+const SHARE: u32 = 20;
 
 /// Merges that wait and the one under way. Owned by the commit thread.
 pub(in super::super) struct Merges {
@@ -23,6 +30,12 @@ pub(in super::super) struct Merges {
     /// Images whose turn it is, and how far their runs are merged.
     waiting: VecDeque<(ImageId, FanIn)>,
     current: Option<Merge>,
+    /// An image has more runs than reading it can bear: merged with every commit.
+    pressing: bool,
+    /// When somebody last had to wait for a commit.
+    asked: Instant,
+    /// When merging may next slow a commit down.
+    next_share: Instant,
 }
 
 struct Merge {
@@ -38,23 +51,43 @@ struct Merge {
 
 impl Merges {
     pub(in super::super) fn new(rest: Duration) -> Self {
-        Self { rest, resting: HashMap::new(), waiting: VecDeque::new(), current: None }
+        let now = Instant::now();
+        Self {
+            rest,
+            resting: HashMap::new(),
+            waiting: VecDeque::new(),
+            current: None,
+            pressing: false,
+            asked: now,
+            next_share: now,
+        }
     }
 
     /// When the next step is to be done, if there is one: a time that has come means now.
     pub(in super::super) fn due(&self) -> Option<Instant> {
         if self.current.is_some() || !self.waiting.is_empty() {
-            return Some(Instant::now());
+            return Some(self.asked + QUIET);
         }
         self.resting.values().min().map(|since| *since + self.rest)
     }
 
+    /// A commit that others waited for is done.
+    pub(in super::super) fn asked(&mut self) {
+        self.asked = Instant::now();
+    }
+
+    /// Whether a step may be part of a commit that others wait for.
+    pub(in super::super) fn may_join(&self) -> bool {
+        self.pressing || Instant::now() >= self.next_share
+    }
+
     /// An image got a new run.
-    pub(in super::super) fn changed(&mut self, image: ImageId, crowded: bool) {
+    pub(in super::super) fn changed(&mut self, image: ImageId, crowd: Crowd) {
         self.resting.insert(image, Instant::now());
-        if crowded {
+        if crowd >= Crowd::Crowded {
             self.wait(image, FanIn::Crowded);
         }
+        self.pressing |= crowd == Crowd::Pressing;
     }
 
     fn wait(&mut self, image: ImageId, fan_in: FanIn) {
@@ -86,11 +119,26 @@ impl Merges {
         runs: &mut RunTable<'_>,
         chunks: &mut ChunkTable<'_>,
     ) -> Result<(), StoreError> {
+        let began = Instant::now();
+        let stepped = self.advance(database, runs, chunks);
+        self.next_share = Instant::now() + began.elapsed() * SHARE;
+        stepped
+    }
+
+    fn advance(
+        &mut self,
+        database: &Database,
+        runs: &mut RunTable<'_>,
+        chunks: &mut ChunkTable<'_>,
+    ) -> Result<(), StoreError> {
         let mut merge = match self.current.take() {
             Some(merge) => merge,
             None => match self.begin(database, runs)? {
                 Some(merge) => merge,
-                None => return Ok(()),
+                None => {
+                    self.pressing = false;
+                    return Ok(());
+                }
             },
         };
         let mut written = 0;

@@ -16,7 +16,7 @@ pub use delta::ImageDelta;
 pub use scan::ImageEntry;
 
 pub(super) use merge::{Merges, drop_unfinished};
-pub(super) use runs::{accept, clear, discard, discard_all, prepare, write_delta};
+pub(super) use runs::{Crowd, accept, clear, discard, discard_all, prepare, write_delta};
 pub(super) use scan::{for_each, size_at_most};
 
 #[cfg(test)]

@@ -50,6 +50,21 @@ impl FanIn {
     }
 }
 
+/// From so many runs on, 32 KiB of each in memory when the image is read, merging no longer waits
+/// until nobody wants a commit.
+const PRESSING_RUNS: usize = 1_024;
+
+/// How urgently an image's runs want merging.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(in super::super) enum Crowd {
+    /// Not yet.
+    Few,
+    /// When there is time.
+    Crowded,
+    /// Whether there is time or not.
+    Pressing,
+}
+
 /// Largest run of the lowest size class, entries.
 const CLASS_ENTRIES: u64 = 8_192;
 /// Each class is so many times the one before.
@@ -126,23 +141,31 @@ impl RunList {
         let largest = self.runs.iter().map(Run::class).max().unwrap_or(0);
         (0..=largest).map(newest).filter(|start| self.runs.len() - start >= fan_in.runs()).min()
     }
+
+    fn crowd(&self) -> Crowd {
+        match self.due(FanIn::Crowded) {
+            None => Crowd::Few,
+            Some(_) if self.runs.len() < PRESSING_RUNS => Crowd::Crowded,
+            Some(_) => Crowd::Pressing,
+        }
+    }
 }
 
-/// Adds the changes as a run; an image that is still empty keeps no removals. Whether the image has
-/// become crowded.
+/// Adds the changes as a run; an image that is still empty keeps no removals. How crowded it has
+/// become.
 pub(in super::super) fn write_delta(
     runs: &mut RunTable<'_>,
     chunks: &mut ChunkTable<'_>,
     image: ImageId,
     delta: ImageDelta,
-) -> Result<bool, StoreError> {
+) -> Result<Crowd, StoreError> {
     let mut list = RunList::read(runs, image)?;
     let keeps_removals = !list.runs.is_empty();
     if let Some(run) = list.add(chunks, image, delta, keeps_removals)? {
         list.runs.push(run);
         list.write(runs, image)?;
     }
-    Ok(list.due(FanIn::Crowded).is_some())
+    Ok(list.crowd())
 }
 
 /// Writes the changes as a run that is not yet part of the image. Its number, if there are any.
@@ -159,12 +182,12 @@ pub(in super::super) fn prepare(
     Ok(Some(run.number))
 }
 
-/// Makes prepared runs part of the image, in this order. Whether it has become crowded.
+/// Makes prepared runs part of the image, in this order. How crowded it has become.
 pub(in super::super) fn accept(
     runs: &mut RunTable<'_>,
     image: ImageId,
     numbers: &[u32],
-) -> Result<bool, StoreError> {
+) -> Result<Crowd, StoreError> {
     let mut list = RunList::read(runs, image)?;
     for number in numbers {
         let place = list.prepared.iter().position(|run| run.number == *number);
@@ -173,7 +196,7 @@ pub(in super::super) fn accept(
         list.runs.push(run);
     }
     list.write(runs, image)?;
-    Ok(list.due(FanIn::Crowded).is_some())
+    Ok(list.crowd())
 }
 
 /// Removes a prepared run.

@@ -145,9 +145,9 @@ fn an_image_being_changed_is_merged_seldom_but_never_has_many_runs() {
     (0..40).for_each(|step| change(step, &mut model));
     assert_eq!(entries(&store), 40, "nothing is merged while it pays to wait");
     // A merge ends with the commits that follow it.
-    for step in 40..2_000 {
+    for step in 40..4_000 {
         change(step, &mut model);
-        assert!(entries(&store) <= 7 + 2 * 64, "runs pile up");
+        assert!(entries(&store) <= 7 + 1_024 + 64, "runs pile up");
     }
     assert_eq!(content(&store, image), model);
 }
