@@ -1,14 +1,15 @@
 //! The embedded engine: a RocksDB under the hub's data directory.
 //!
-//! One column family per partition, keyed by offset; entries from 4 KiB on go to blob files. One
-//! thread owns the writing side: whatever waits becomes one write with one sync, then all who waited
-//! are told. Beside the store stand the high-water marks ([`marks`]), which it is compared with when
+//! One column family per partition, keyed by offset; the payloads of batches stand in files of their
+//! own ([`payloads`]), so that they are written once. One thread owns the writing side: whatever waits
+//! becomes one write, synced, then all who waited are told. Beside the store stand the high-water marks ([`marks`]), which it is compared with when
 //! it is opened ([`open`]).
 
 mod engine;
 mod marks;
 mod open;
 mod paths;
+mod payloads;
 mod read;
 mod recover;
 mod state;
@@ -32,6 +33,7 @@ use super::{
     PartitionId, Position, StoredEntry, Submitted,
 };
 pub use open::{MarksVerdict, OpenReport, Opening};
+use payloads::PayloadFiles;
 
 /// Largest payload, bytes: twice the largest frame of the protocol, so only a mistake meets it.
 pub const PAYLOAD_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -51,6 +53,8 @@ pub struct LogOptions {
     /// Memory for entries not yet in files, bytes; half as much again while they are being written
     /// out. Writing waits when it is used up.
     pub write_buffer_bytes: usize,
+    /// Bytes of a payload file: what trimming can free at a time.
+    pub payload_file_bytes: u64,
     /// How often changed high-water marks are written. What was lost within this time of a crash is
     /// recognised only by the log itself and by the agents' acknowledgements.
     pub marks_interval: Duration,
@@ -65,6 +69,7 @@ impl Default for LogOptions {
             queue_requests: 4_096,
             queue_bytes: 32 * 1024 * 1024,
             write_buffer_bytes: 64 * 1024 * 1024,
+            payload_file_bytes: 64 * 1024 * 1024,
             marks_interval: Duration::from_secs(1),
             clock: Arc::new(|| jiff::Timestamp::now().as_millisecond()),
         }
@@ -78,6 +83,7 @@ impl std::fmt::Debug for LogOptions {
             .field("queue_requests", &self.queue_requests)
             .field("queue_bytes", &self.queue_bytes)
             .field("write_buffer_bytes", &self.write_buffer_bytes)
+            .field("payload_file_bytes", &self.payload_file_bytes)
             .field("marks_interval", &self.marks_interval)
             .finish_non_exhaustive()
     }
@@ -107,6 +113,7 @@ pub struct RocksLog {
 /// What the writer, the readers and the marks' keeper have in common.
 struct Shared {
     db: DB,
+    payloads: Arc<PayloadFiles>,
     /// Column family names by partition.
     families: Vec<String>,
     heads: Mutex<Vec<HighWater>>,
@@ -289,8 +296,9 @@ impl Shared {
     }
 
     /// After this nothing is written any more, and the app is told to end the process.
-    fn poison(&self, action: &'static str, error: &rocksdb::Error) -> LogError {
-        let reason: Arc<str> = format!("{action}: {error}").into();
+    fn poison(&self, action: &'static str, error: &dyn std::error::Error) -> LogError {
+        let cause = error.source().map(|source| format!(": {source}")).unwrap_or_default();
+        let reason: Arc<str> = format!("{action}: {error}{cause}").into();
         tracing::error!(code = "HT-LOG-POISONED", %reason, "a write of the log failed; no retry");
         self.poison.send_replace(Some(Arc::clone(&reason)));
         LogError::Poisoned { reason }

@@ -1,6 +1,6 @@
 //! Opening the log: strictly, else through recovery; then compared with the marks.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -11,11 +11,12 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use super::engine::{self, Mode};
 use super::marks::{Found, Keeper, Marks};
 use super::paths::{DirLock, Paths};
+use super::payloads::{Appender, Checked, PayloadFiles, check};
 use super::read::{Tail, chain_at, tail};
 use super::recover::Judgement;
-use super::state::{State, floor};
+use super::state::{State, floor, synced};
 use super::writer::{Base, Writer, units};
-use super::{LogOptions, RocksLog, Shared, Threads, marks, recover};
+use super::{LogOptions, RocksLog, Shared, Threads, key, marks, recover};
 use crate::log::chain::base_of;
 use crate::log::{
     Cause, HighWater, Incarnation, IncarnationRecord, LogError, MissingRange, Offset, PartitionId,
@@ -72,12 +73,11 @@ pub(super) struct Opened {
     pub(super) db: DB,
     pub(super) state: State,
     pub(super) tails: Vec<Tail>,
+    /// What is at the end of its payload files.
+    pub(super) checked: Checked,
 }
 
-pub(super) fn open(
-    dir: &std::path::Path,
-    options: &LogOptions,
-) -> Result<(RocksLog, OpenReport), LogError> {
+pub(super) fn open(dir: &Path, options: &LogOptions) -> Result<(RocksLog, OpenReport), LogError> {
     let paths = Paths::new(dir);
     let lock = paths.lock()?;
     recover::finish_interrupted(&paths, (options.clock)())?;
@@ -88,19 +88,35 @@ pub(super) fn open(
     }
     match engine::open(&paths.log, Mode::Strict, options) {
         Ok(db) => {
-            let opened = Opened::read(db)?;
-            start(opened, paths, lock, found, options, Opening::Strict, None)
+            let opened = Opened::read(db, &paths.log)?;
+            match opened.refusal() {
+                None => start(opened, paths, lock, found, options, Opening::Strict, None),
+                Some(refusal) => {
+                    drop(opened);
+                    mend(paths, lock, found, options, refusal)
+                }
+            }
         }
         Err(error) if error.kind() == rocksdb::ErrorKind::Corruption => {
-            let refusal = error.to_string();
-            tracing::warn!(%refusal, "the log was refused; recovering a copy of it");
-            let (opening, judgement) = recover::recover(&paths, &found, refusal, options)?;
-            let db = engine::open(&paths.log, Mode::Strict, options)
-                .map_err(LogError::engine("open its recovered copy"))?;
-            start(Opened::read(db)?, paths, lock, found, options, opening, Some(judgement))
+            mend(paths, lock, found, options, error.to_string())
         }
         Err(error) => Err(LogError::engine("open the log")(error)),
     }
+}
+
+/// Puts a recovered copy into the place of a log that was refused.
+fn mend(
+    paths: Paths,
+    lock: DirLock,
+    found: Found,
+    options: &LogOptions,
+    refusal: String,
+) -> Result<(RocksLog, OpenReport), LogError> {
+    tracing::warn!(%refusal, "the log was refused; recovering a copy of it");
+    let (opening, judgement) = recover::recover(&paths, &found, refusal, options)?;
+    let db = engine::open(&paths.log, Mode::Strict, options)
+        .map_err(LogError::engine("open its recovered copy"))?;
+    start(Opened::read(db, &paths.log)?, paths, lock, found, options, opening, Some(judgement))
 }
 
 /// Builds a new log aside and then gives it its name, so that a log always has its state.
@@ -117,17 +133,40 @@ fn create(paths: &Paths, found: &Found, options: &LogOptions) -> Result<Opened, 
     paths.rename(&paths.incomplete, &paths.log)?;
     let db = engine::open(&paths.log, Mode::Strict, options)
         .map_err(LogError::engine("open the new log"))?;
-    Opened::read(db)
+    Opened::read(db, &paths.log)
 }
 
 impl Opened {
-    pub(super) fn read(db: DB) -> Result<Self, LogError> {
+    pub(super) fn read(db: DB, dir: &Path) -> Result<Self, LogError> {
         let state = State::load(&db)?;
         let mut tails = Vec::with_capacity(usize::from(state.partitions()));
         for partition in (0..state.partitions()).map(PartitionId) {
             tails.push(tail(&db, family(&db, partition)?, partition)?);
         }
-        Ok(Self { db, state, tails })
+        let checked = check(&db, &PayloadFiles::new(dir), state.partitions())?;
+        Ok(Self { db, state, tails, checked })
+    }
+
+    /// Why the log cannot be taken as it is, although the store is whole: newest payloads are not
+    /// what was written.
+    fn refusal(&self) -> Option<String> {
+        let words = self.checked.damaged.iter().map(|(partition, offset, reason)| {
+            format!("the entry at {partition}/{offset}: {reason}")
+        });
+        let words: Vec<_> = words.collect();
+        (!words.is_empty()).then(|| words.join("; "))
+    }
+
+    /// Ends a partition before `from`: the payloads of what stands there are lost.
+    pub(super) fn cut(&mut self, partition: PartitionId, from: Offset) -> Result<(), LogError> {
+        let mut batch = rocksdb::WriteBatch::default();
+        batch.delete_range_cf(family(&self.db, partition)?, key(from), key(Offset(u64::MAX)));
+        self.db.write_opt(batch, &synced()).map_err(LogError::engine("cut a partition"))?;
+        let after = tail(&self.db, family(&self.db, partition)?, partition)?;
+        if let Some(tail) = self.tails.get_mut(partition.index()) {
+            *tail = after;
+        }
+        Ok(())
     }
 
     pub(super) fn head(&self, partition: PartitionId) -> Offset {
@@ -255,6 +294,20 @@ fn start(
     Ok((log, OpenReport { opening, marks, began, heads }))
 }
 
+/// Where the next payload goes: behind all files there are, and all that were ever referred to.
+fn appender(
+    checked: &Checked,
+    files: &Arc<PayloadFiles>,
+    options: &LogOptions,
+) -> Result<Appender, LogError> {
+    if let Some((number, end)) = checked.newest {
+        files.give_back(number, end);
+    }
+    let existing = files.numbers()?.last().copied();
+    let next = existing.max(checked.newest.map(|(number, _)| number)).map_or(1, |last| last + 1);
+    Ok(Appender::new(Arc::clone(files), options.payload_file_bytes, next))
+}
+
 impl Opened {
     fn high_water(&self) -> Vec<HighWater> {
         let heads = self.tails.iter().zip(0..).map(|(tail, id)| HighWater {
@@ -272,7 +325,10 @@ impl Opened {
         marks: Marks,
         options: &LogOptions,
     ) -> Result<RocksLog, LogError> {
-        let Self { db, state, tails } = self;
+        let Self { db, mut state, tails, checked } = self;
+        state.raise_format(&db)?;
+        let payloads = Arc::new(PayloadFiles::new(&paths.log));
+        let appender = self::appender(&checked, &payloads, options)?;
         let partitions = || (0..state.partitions()).map(PartitionId);
         let floors =
             partitions().map(|partition| floor(&db, partition)).collect::<Result<_, _>>()?;
@@ -294,11 +350,17 @@ impl Opened {
             commits: AtomicU64::new(0),
             entries: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
+            payloads,
             db,
         });
         let (queue, requests) = mpsc::channel(options.queue_requests.max(1));
-        let writer =
-            Writer::new(Arc::clone(&shared), bases, log_time_ms, Arc::clone(&options.clock));
+        let writer = Writer::new(
+            Arc::clone(&shared),
+            appender,
+            bases,
+            log_time_ms,
+            Arc::clone(&options.clock),
+        );
         let writer = std::thread::Builder::new()
             .name("hutong-log".to_owned())
             .spawn(move || writer.run(requests))

@@ -1,10 +1,11 @@
 //! Reading entries.
 
-use bytes::Bytes;
 use rocksdb::{DBRawIterator, ReadOptions};
 
+use super::payloads::Reference;
 use super::{Shared, at, key};
 use crate::log::chain::NOTHING;
+use crate::log::entry::Parts;
 use crate::log::{Hash, LogError, Offset, PartitionId, StoredEntry};
 
 /// What a partition ends with.
@@ -37,7 +38,7 @@ impl Shared {
         let mut next = from;
         let mut bytes = 0;
         while next <= head && entries.len() < max_entries && bytes < max_bytes {
-            match entry_at(&iterator, partition, next) {
+            match self.entry_at(&iterator, partition, next) {
                 Ok(entry) => {
                     bytes += entry.stored_bytes();
                     entries.push(entry);
@@ -54,6 +55,18 @@ impl Shared {
             iterator.next();
         }
         Ok(entries)
+    }
+
+    fn entry_at(
+        &self,
+        iterator: &DBRawIterator<'_>,
+        partition: PartitionId,
+        offset: Offset,
+    ) -> Result<StoredEntry, String> {
+        let stored = stored_at(iterator, offset)?;
+        StoredEntry::parse(at(partition, offset), stored, |place, hash| {
+            self.payloads.read(Reference::from_bytes(place)?, hash)
+        })
     }
 
     fn not_trimmed(&self, partition: PartitionId, from: Offset) -> Result<(), LogError> {
@@ -82,9 +95,13 @@ pub(super) fn tail(
         return Ok(tail);
     };
     let head = last.ok_or(LogError::NoRecord("offset in a partition's last key"))?;
-    let entry = entry_at(&iterator, partition, head)
-        .map_err(|reason| LogError::Damaged { position: at(partition, head), reason })?;
-    Ok(Tail { head, chain: entry.chain, log_time_ms: entry.envelope.log_time_ms })
+    let read = || {
+        let parts = Parts::of(stored_at(&iterator, head)?)?;
+        Ok((parts.chain, parts.envelope()?.log_time_ms))
+    };
+    let (chain, log_time_ms) =
+        read().map_err(|reason| LogError::Damaged { position: at(partition, head), reason })?;
+    Ok(Tail { head, chain, log_time_ms })
 }
 
 /// Chain hash at an offset; `None` when there is no such entry.
@@ -101,12 +118,8 @@ pub(super) fn chain_at(
     Ok(stored.and_then(|stored| stored.first_chunk().copied()))
 }
 
-/// The entry the iterator stands at, which must be the one at `offset`.
-fn entry_at(
-    iterator: &DBRawIterator<'_>,
-    partition: PartitionId,
-    offset: Offset,
-) -> Result<StoredEntry, String> {
+/// What the store has at the place where the iterator stands, which must be that of `offset`.
+fn stored_at<'a>(iterator: &'a DBRawIterator<'_>, offset: Offset) -> Result<&'a [u8], String> {
     let Some((found, stored)) = iterator.item() else {
         return Err(match iterator.status() {
             Ok(()) => "it is missing".to_owned(),
@@ -116,7 +129,7 @@ fn entry_at(
     if found != key(offset) {
         return Err("it is missing".to_owned());
     }
-    StoredEntry::parse(at(partition, offset), Bytes::copy_from_slice(stored))
+    Ok(stored)
 }
 
 fn offset_of(key: &[u8]) -> Option<Offset> {

@@ -65,8 +65,13 @@ fn judge(
 ) -> Result<Judgement, LogError> {
     let db = engine::open(&paths.incomplete, Mode::PointInTime, options)
         .map_err(LogError::engine("recover a copy of the log"))?;
-    let mut opened = Opened::read(db)?;
-    let lost = behind_the_damage(paths, &opened, options);
+    let mut opened = Opened::read(db, &paths.incomplete)?;
+    let mut lost = behind_the_damage(paths, &opened, options);
+    for (partition, from, reason) in std::mem::take(&mut opened.checked.damaged) {
+        tracing::warn!(%partition, %from, %reason, "the recovered copy ends before an entry");
+        lose(&mut lost, partition, from, opened.head(partition));
+        opened.cut(partition, from)?;
+    }
     opened.compare(found, lost, now_ms)
 }
 
@@ -110,7 +115,7 @@ fn copy(from: &Path, to: &Path) -> Result<(), LogError> {
         if name == "LOCK" || name.starts_with("LOG") {
             continue;
         }
-        let immutable = name.ends_with(".sst") || name.ends_with(".blob");
+        let immutable = [".sst", ".blob", ".payloads"].iter().any(|suffix| name.ends_with(suffix));
         if immutable && fs::hard_link(&source, &target).is_ok() {
             continue;
         }

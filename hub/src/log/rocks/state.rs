@@ -13,7 +13,10 @@ use crate::log::{
 };
 
 /// Format of the directory. Another number is another layout and is refused.
-const FORMAT: u16 = 1;
+const FORMAT: u16 = 2;
+
+/// The format before payload files: its entries hold all payloads themselves, and are read as they are.
+const FORMAT_WITHOUT_FILES: u16 = 1;
 
 const STATE_KEY: &[u8] = b"state";
 
@@ -53,7 +56,7 @@ impl State {
             .ok_or(LogError::NoRecord("state"))?;
         let state: Self =
             codec::decode(&bytes).map_err(|error| LogError::Record("state", error))?;
-        if state.format != FORMAT {
+        if !(FORMAT_WITHOUT_FILES..=FORMAT).contains(&state.format) {
             return Err(LogError::Format { found: state.format, known: FORMAT });
         }
         Ok(state)
@@ -64,6 +67,22 @@ impl State {
         let mut batch = WriteBatch::default();
         batch.put(STATE_KEY, bytes);
         db.write_opt(batch, &synced()).map_err(LogError::engine("write its state"))
+    }
+
+    /// What is written from here on, a hub of an earlier format could not read.
+    pub(super) fn raise_format(&mut self, db: &DB) -> Result<(), LogError> {
+        if self.format == FORMAT {
+            return Ok(());
+        }
+        self.format = FORMAT;
+        self.store(db)
+    }
+
+    /// Writes it with another format number.
+    #[cfg(test)]
+    pub(super) fn store_as(mut self, db: &DB, format: u16) {
+        self.format = format;
+        self.store(db).expect("stores");
     }
 
     pub(super) fn partitions(&self) -> u16 {

@@ -2,6 +2,7 @@
 
 use rocksdb::WriteBatch;
 
+use super::payloads::first_file;
 use super::read::chain_at;
 use super::state::{put_floor, synced};
 use super::{Shared, at, key};
@@ -32,7 +33,25 @@ impl Shared {
         }
         self.db.write_opt(batch, &synced()).map_err(|error| self.poison("trim", &error))?;
         self.free(family, last);
+        self.free_payloads();
         Ok(floor)
+    }
+
+    /// Removes the payload files that lie before the floors of all partitions.
+    fn free_payloads(&self) {
+        let floors = self.floors.lock().clone();
+        let first_files = (0..).map(PartitionId).zip(&floors).skip(usize::from(PartitionId::FIXED));
+        let mut keep = u32::MAX;
+        for (partition, floor) in first_files {
+            match first_file(&self.db, partition, floor.first) {
+                Ok(first) => keep = keep.min(first.unwrap_or(u32::MAX)),
+                Err(error) => {
+                    tracing::warn!(%error, "which payload files are old was not found out; trimming retries");
+                    return;
+                }
+            }
+        }
+        self.payloads.remove_before(keep);
     }
 
     /// Gives the space of entries up to `last` back: whole files at once, the rest by compacting

@@ -1,4 +1,5 @@
-//! The one thread that writes: takes whatever waits, writes it with one sync, tells all who waited.
+//! The one thread that writes: takes whatever waits, writes it as one group, tells all who waited.
+//! The payloads of a group's batches are synced first, then the write that refers to them.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -9,10 +10,11 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use hutong_schema::wire::codec;
 
+use super::payloads::{Appender, PAYLOAD_BYTES_MIN};
 use super::state::synced;
 use super::{Clock, Shared, at, key};
 use crate::log::chain::link;
-use crate::log::entry::write_stored;
+use crate::log::entry::{Body, write_stored};
 use crate::log::{Envelope, Hash, HighWater, LogError, NewEntry, Offset, PartitionId, Position};
 
 /// Most requests of one group. Their bytes are bounded by the queue's room.
@@ -46,6 +48,7 @@ pub(super) struct Base {
 
 pub(super) struct Writer {
     shared: Arc<Shared>,
+    payloads: Appender,
     bases: Vec<Base>,
     log_time_ms: i64,
     clock: Clock,
@@ -64,11 +67,12 @@ struct Group {
 impl Writer {
     pub(super) fn new(
         shared: Arc<Shared>,
+        payloads: Appender,
         bases: Vec<Base>,
         log_time_ms: i64,
         clock: Clock,
     ) -> Self {
-        Self { shared, bases, log_time_ms, clock, scratch: Vec::new() }
+        Self { shared, payloads, bases, log_time_ms, clock, scratch: Vec::new() }
     }
 
     /// Runs until the queue is closed and empty, or a write failed.
@@ -85,17 +89,23 @@ impl Writer {
                 Err(error) => return self.fail(&error, waiting, queue),
             }
         }
+        if let Err(error) = self.payloads.finish() {
+            // Room that was reserved stays reserved until the log is opened again.
+            tracing::warn!(%error, "the newest payload file was not ended in order");
+        }
     }
 
     fn commit(&mut self, requests: &[Request]) -> Result<Vec<Vec<Position>>, LogError> {
         // Trimming writes too, and may have failed.
         self.shared.sound()?;
-        let group = self.assemble(requests)?;
         let started = Instant::now();
+        let group = self.assemble(requests)?;
+        self.payloads.sync().map_err(|error| self.shared.poison("sync payloads", &error))?;
         self.shared
             .db
             .write_opt(group.batch, &synced())
             .map_err(|error| self.shared.poison("append", &error))?;
+        self.payloads.referred();
         self.publish();
         let took = started.elapsed();
         self.count(group.entries, group.bytes, took.as_secs_f64());
@@ -142,7 +152,15 @@ impl Writer {
         let chain = link(&base.chain, &envelope, &entry.payload_hash);
         *base = Base { head: offset, chain };
         self.scratch.clear();
-        write_stored(&mut self.scratch, &chain, &envelope, &entry.payload);
+        if goes_to_file(partition, entry) {
+            let place = self.payloads.append(&entry.payload);
+            let place = place.map_err(|error| self.shared.poison("append a payload", &error))?;
+            group.bytes += u64::from(place.length);
+            let place = place.to_bytes();
+            write_stored(&mut self.scratch, &chain, &envelope, Body::Elsewhere(&place));
+        } else {
+            write_stored(&mut self.scratch, &chain, &envelope, Body::Here(&entry.payload));
+        }
         group.batch.put_cf(self.shared.family(partition)?, key(offset), &self.scratch);
         group.entries += 1;
         group.bytes += self.scratch.len() as u64;
@@ -200,5 +218,14 @@ impl Writer {
 
 fn capacity(requests: &[Request]) -> usize {
     let entries = requests.iter().flat_map(|request| &request.entries);
-    entries.map(|(_, entry)| entry.payload.len() + ENTRY_OVERHEAD).sum()
+    let here = |(partition, entry): &(PartitionId, NewEntry)| {
+        let payload = if goes_to_file(*partition, entry) { 0 } else { entry.payload.len() };
+        payload + ENTRY_OVERHEAD
+    };
+    entries.map(here).sum()
+}
+
+/// The other partitions are kept for ever, and would keep the files of batches with them.
+fn goes_to_file(partition: PartitionId, entry: &NewEntry) -> bool {
+    partition.0 >= PartitionId::FIXED && entry.payload.len() >= PAYLOAD_BYTES_MIN
 }

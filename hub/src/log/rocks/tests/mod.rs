@@ -1,6 +1,7 @@
 //! The embedded engine under the conformance suite, and what is particular to it.
 
 mod damage;
+mod payloads;
 mod space;
 
 use std::fs;
@@ -32,6 +33,7 @@ fn options(clock_ms: i64) -> LogOptions {
         queue_requests: 64,
         queue_bytes: 1024 * 1024,
         write_buffer_bytes: 1024 * 1024,
+        payload_file_bytes: 512 * 1024,
         marks_interval: Duration::from_secs(3_600),
         clock: Arc::new(move || clock_ms),
     }
