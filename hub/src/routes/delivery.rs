@@ -6,8 +6,8 @@ use hutong_schema::wire::v1::subscribe::{CheckpointReport, Cursor};
 use tokio::sync::{Notify, watch};
 
 use super::{
-    Parcel, Plan, RouteError, Router, parcel::Packer, subscriptions::Registration, tail::Pending,
-    turns::Class,
+    Parcel, Plan, RouteError, Router, parcel::Packer, shared::Follower,
+    subscriptions::Registration, tail::Pending, turns::Class,
 };
 use crate::log::Offset;
 
@@ -23,6 +23,9 @@ pub struct Delivery {
     pub(super) reached: Option<(u64, [u8; 16])>,
     /// Whether that entry is a checkpoint.
     pub(super) at_mark: bool,
+    /// Whether what lies behind the position is told in several blocks.
+    pub(super) in_pieces: bool,
+    pub(super) shared: Follower,
     registration: Registration,
     class: Class,
     bell: Arc<Notify>,
@@ -59,6 +62,7 @@ impl Delivery {
         registration: Registration,
         class: Class,
     ) -> Self {
+        let shared = router.shared.follow(&plan);
         let packer = Packer::new(&plan.columns);
         let bell = router.wakes.bell(plan.feed);
         let governance = router.registry.watch();
@@ -70,6 +74,8 @@ impl Delivery {
             pending: Pending::default(),
             reached: None,
             at_mark: false,
+            in_pieces: false,
+            shared,
             registration,
             class,
             bell,

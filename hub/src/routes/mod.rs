@@ -8,6 +8,7 @@ mod change;
 mod delivery;
 mod parcel;
 mod plan;
+mod shared;
 mod snapshot;
 mod start;
 mod subscriptions;
@@ -37,6 +38,7 @@ use crate::{
     numbers::NodeNo,
     views::{ViewError, Views, registry::RegistryHandle},
 };
+use shared::SharedBlocks;
 use start::{FeedHere, Start};
 use turns::{Class, Turns};
 use wakes::Wakes;
@@ -49,6 +51,7 @@ pub struct Router {
     subscriptions: Subscriptions,
     turns: Turns,
     wakes: Wakes,
+    shared: SharedBlocks,
     incarnation: u64,
 }
 
@@ -97,6 +100,7 @@ impl Router {
             subscriptions: Subscriptions::default(),
             turns: Turns::new(turns),
             wakes: Wakes::default(),
+            shared: SharedBlocks::default(),
             incarnation,
         }
     }

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use bytes::Bytes;
 use hutong_schema::{
     batch::{self, Codec},
     block::BlockBuilder,
@@ -104,20 +105,36 @@ impl Packer {
         let raw = self.builder.finish();
         let (codec, payload) = batch::compress(&raw, Codec::Lz4)?;
         // Both are far below 2^32: a block is bounded by its limits.
-        Ok(PackedBlock { rows: rows as u32, raw_len: raw.len() as u32, codec, payload })
+        Ok(PackedBlock {
+            rows: rows as u32,
+            raw_len: raw.len() as u32,
+            codec,
+            payload: payload.into(),
+        })
     }
 }
 
-/// A compressed block that owns its bytes.
+/// A compressed block; copies share its bytes.
 #[derive(Clone, Debug)]
 pub struct PackedBlock {
     rows: u32,
     raw_len: u32,
     codec: Codec,
-    payload: Vec<u8>,
+    payload: Bytes,
 }
 
 impl PackedBlock {
+    /// Bytes of it, compressed.
+    pub(super) fn bytes(&self) -> usize {
+        self.payload.len()
+    }
+
+    #[cfg(test)]
+    pub(super) fn of_bytes(payload: Vec<u8>) -> Self {
+        let raw_len = payload.len() as u32;
+        Self { rows: 1, raw_len, codec: Codec::Plain, payload: payload.into() }
+    }
+
     /// Changes in it.
     pub(super) fn rows(&self) -> u32 {
         self.rows

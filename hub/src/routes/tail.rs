@@ -8,6 +8,7 @@ use super::{
     Delivery, Parcel, RouteError, Tail,
     change::{Told, judge, judge_date},
     delivery::{Position, Step},
+    shared::SharedBlock,
     short,
 };
 use crate::views::{ChangeSet, FeedChange, FeedItem, FeedWhat};
@@ -22,12 +23,21 @@ impl Delivery {
     /// Tells the next entries. Several small ones go into one block; one that is too large for a
     /// block is told in several, and the cursor moves with the last of them.
     pub(super) fn tail_step(&mut self, seq: u64, hash: [u8; 16]) -> Result<Step, RouteError> {
-        if self.reached.is_none() && !self.read_on(seq)? {
-            return Ok(Step::Idle);
+        if self.reached.is_none() {
+            // What a repair left over is told before anything newer.
+            if self.packer.spilled.is_empty()
+                && let Some(shared) = self.shared.get((seq, hash))
+            {
+                return Ok(self.tell_shared(seq, shared));
+            }
+            if !self.read_on(seq)? {
+                return Ok(Step::Idle);
+            }
         }
         let (cursor, block) = match (self.packer.spilled.pop_front(), self.reached.take()) {
             (Some(block), reached) => {
                 self.reached = reached;
+                self.in_pieces = true;
                 (self.router.cursor(&self.plan, seq, hash), block)
             }
             (None, Some((to, to_hash))) => {
@@ -37,11 +47,26 @@ impl Delivery {
                     self.at_mark = false;
                     return Ok(Step::Parcel(Parcel::Mark(CheckpointMark { cursor })));
                 }
-                (cursor, self.packer.pack()?)
+                let block = self.packer.pack()?;
+                if !std::mem::take(&mut self.in_pieces) {
+                    let shared = SharedBlock { to: (to, to_hash), block: block.clone() };
+                    self.shared.put((seq, hash), shared);
+                }
+                (cursor, block)
             }
             (None, None) => return Ok(Step::Idle),
         };
         Ok(Step::Parcel(Parcel::Tail(Tail { cursor, from_seq: seq, block })))
+    }
+
+    /// Tells what another delivery has put together.
+    fn tell_shared(&mut self, from_seq: u64, shared: SharedBlock) -> Step {
+        metrics::counter!("hutong_routed_shared_blocks_total").increment(1);
+        let (seq, hash) = shared.to;
+        while self.pending.pop_front_if(|item| item.seq <= seq).is_some() {}
+        self.position = Position::Tail { seq, hash };
+        let cursor = self.router.cursor(&self.plan, seq, hash);
+        Step::Parcel(Parcel::Tail(Tail { cursor, from_seq, block: shared.block }))
     }
 
     /// Takes entries up behind `seq` until a block is full; a checkpoint stands alone. `false` when

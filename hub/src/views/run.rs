@@ -1,6 +1,9 @@
 //! Running the appliers.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -18,6 +21,21 @@ use crate::log::{Log, LogError, Offset, Position, RocksLog};
 /// How long the first of new entries waits for others: a write for each small batch would cost
 /// more than the batch.
 const GATHER: Duration = Duration::from_millis(5);
+
+/// A burst of batches is acknowledged first, where cores are few: as long as so much is appended in
+/// each of these windows, the views wait.
+const BURST_WINDOW: Duration = Duration::from_millis(50);
+const BURST_BYTES: u64 = 1024 * 1024;
+
+/// What the first few milliseconds must bring for it to look like a burst.
+const BURST_BEGINS: u64 = 128 * 1024;
+
+/// No burst keeps the views waiting for longer, or for more: then they follow without a pause.
+const BURST_LASTS: Duration = Duration::from_secs(3);
+const BURST_MOST: u64 = 256 * 1024 * 1024;
+
+/// With more cores than this, applying takes nothing from acknowledging.
+const FEW_CORES: usize = 4;
 
 /// How much the threads of the views yield: a third of the share of one that answers somebody.
 const NICE: i32 = 5;
@@ -91,6 +109,7 @@ fn run(
     runtime: &tokio::runtime::Handle,
 ) -> Result<()> {
     let Some(applier) = inner.appliers.get(index) else { return Ok(()) };
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let partition = applier.lock().state.partition;
     let mut head = inner.log.watch(partition);
     ask_pending(inner, &applier.lock().state)?;
@@ -104,7 +123,7 @@ fn run(
                 changed = head.changed() => {
                     // A closed log has nothing more; the tasks are about to be cancelled.
                     match changed {
-                        Ok(()) => tokio::time::sleep(GATHER).await,
+                        Ok(()) => gather(&inner.log, cores <= FEW_CORES, cancel).await,
                         Err(_) => cancel.cancelled().await,
                     }
                     false
@@ -120,6 +139,22 @@ fn run(
         }
     }
     applier.lock().flush(inner, true)
+}
+
+/// Waits for what comes together, and lets a burst pass.
+async fn gather(log: &RocksLog, yields: bool, cancel: &CancellationToken) {
+    let (began, first) = (Instant::now(), log.stats().bytes);
+    tokio::time::sleep(GATHER).await;
+    let (mut last, mut least) = (first, BURST_BEGINS);
+    while yields && !cancel.is_cancelled() {
+        let bytes = log.stats().bytes;
+        let passed = bytes - last < least;
+        if passed || began.elapsed() >= BURST_LASTS || bytes - first >= BURST_MOST {
+            return;
+        }
+        (last, least) = (bytes, BURST_BYTES);
+        tokio::time::sleep(BURST_WINDOW).await;
+    }
 }
 
 /// Checkpoints that were not counted before the hub stopped: counted now if nothing has changed

@@ -23,6 +23,10 @@ const BULK_DIR: &str = "bulk";
 const MERGE_FILLING: u32 = 64;
 const MERGE_USUAL: u32 = 8;
 
+/// Bytes of a file being written that may be ahead of the disk: a sync of the log may have to wait
+/// for them.
+const FLUSH_BYTES_AHEAD: u64 = 1 << 20;
+
 pub(super) struct Store {
     pub(super) db: DB,
     names: Vec<String>,
@@ -162,7 +166,7 @@ fn db_options(options: &ViewOptions) -> Options {
     db.set_max_background_jobs(2);
     db.set_db_write_buffer_size(options.write_buffer_bytes);
     db.set_max_open_files(1_024);
-    db.set_bytes_per_sync(1 << 20);
+    db.set_bytes_per_sync(FLUSH_BYTES_AHEAD);
     db.set_keep_log_file_num(4);
     db.set_max_log_file_size(4 << 20);
     db

@@ -67,29 +67,36 @@ pub(super) fn measure(options: &Options) -> Result<Vec<Figure>> {
     ])
 }
 
-/// Milliseconds of each answered question.
+/// The answered questions.
 struct Asked {
     took: Duration,
-    milliseconds: Vec<f32>,
+    /// Milliseconds of each, ascending, and the seconds after the beginning at which it was due.
+    each: Vec<(f32, f32)>,
 }
 
 impl Asked {
     fn answered(&self) -> u64 {
-        self.milliseconds.len() as u64
+        self.each.len() as u64
     }
 
     fn rate(&self) -> f64 {
-        self.milliseconds.len() as f64 / self.took.as_secs_f64()
+        self.each.len() as f64 / self.took.as_secs_f64()
     }
 
     fn percentile(&self, of: f64) -> f64 {
-        let at = (self.milliseconds.len() as f64 * of / 100.0) as usize;
-        self.milliseconds.get(at).or(self.milliseconds.last()).copied().unwrap_or(0.0).into()
+        let at = (self.each.len() as f64 * of / 100.0) as usize;
+        self.each.get(at).or(self.each.last()).map_or(0.0, |(took, _)| f64::from(*took))
     }
 
     fn times(&self) -> String {
         let at = |of| self.percentile(of);
-        format!("median {:.2} ms, 99 % {:.2} ms, 99.9 % {:.2} ms", at(50.0), at(99.0), at(99.9))
+        let (slowest, due) = self.each.last().copied().unwrap_or_default();
+        format!(
+            "median {:.2} ms, 99 % {:.2} ms, 99.9 % {:.2} ms; the slowest, {slowest:.0} ms, was asked after {due:.1} s",
+            at(50.0),
+            at(99.0),
+            at(99.9)
+        )
     }
 }
 
@@ -119,7 +126,7 @@ async fn ask(
         let (visitor, keys) = (Arc::clone(visitor), Arc::clone(keys));
         let (over, turn) = (Arc::clone(&over), Arc::clone(&turn));
         tasks.push(tokio::spawn(async move {
-            let mut milliseconds: Vec<f32> = Vec::new();
+            let mut each: Vec<(f32, f32)> = Vec::new();
             // Asking is due at fixed times, spread evenly: a slow answer must not slow the next
             // question down.
             let mut pace = pace.map(|pace| {
@@ -133,20 +140,20 @@ async fn ask(
                 };
                 let at = turn.fetch_add(1, Ordering::Relaxed) as usize % keys.len();
                 one(visitor.session(), &keys[at]).await?;
-                milliseconds.push(due.elapsed().as_secs_f32() * 1e3);
+                each.push((due.elapsed().as_secs_f32() * 1e3, (due - began).as_secs_f32()));
             }
-            Ok::<_, anyhow::Error>(milliseconds)
+            Ok::<_, anyhow::Error>(each)
         }));
     }
     tokio::time::sleep(FOR).await;
     over.store(true, Ordering::Relaxed);
     let took = began.elapsed();
-    let mut milliseconds = Vec::new();
+    let mut each = Vec::new();
     for task in tasks {
-        milliseconds.extend(task.await??);
+        each.extend(task.await??);
     }
-    milliseconds.sort_unstable_by(f32::total_cmp);
-    Ok(Asked { took, milliseconds })
+    each.sort_unstable_by(|(a, _), (b, _)| a.total_cmp(b));
+    Ok(Asked { took, each })
 }
 
 async fn one(session: &Session, key: &str) -> Result<()> {

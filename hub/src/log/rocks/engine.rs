@@ -25,6 +25,10 @@ const BLOCK_CACHE_BYTES: usize = 16 * 1024 * 1024;
 /// Write-ahead log that may have to be replayed at start, bytes.
 const WAL_BYTES_MAX: u64 = 128 * 1024 * 1024;
 
+/// Bytes of a file being written out that may be ahead of the disk. A journalling file system makes
+/// the sync of an append wait for all new data of other files.
+const FLUSH_BYTES_AHEAD: u64 = 512 * 1024;
+
 /// Open files: each blob file of the retained log may be one; the rest is opened when read.
 const OPEN_FILES_MAX: i32 = 512;
 
@@ -84,6 +88,7 @@ fn database(options: &LogOptions) -> Options {
         options.write_buffer_bytes + options.write_buffer_bytes / 2,
         true,
     ));
+    db.set_bytes_per_sync(FLUSH_BYTES_AHEAD);
     db.set_max_log_file_size(1024 * 1024);
     db.set_keep_log_file_num(4);
     db.set_stats_dump_period_sec(0);
