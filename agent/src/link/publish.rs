@@ -1,11 +1,11 @@
 //! One publish stream: batches of the outbox out, acknowledgements in.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{collections::VecDeque, pin::Pin, sync::Arc, time::Duration};
 
 use hutong_certs::stream::{FrameReader, FrameWriter};
 use hutong_schema::{
     catalogue::CatalogueEntry,
-    limits::{CONTROL_FRAME_BYTES_MAX, FRAME_BYTES_MAX},
+    limits::{CONTROL_FRAME_BYTES_MAX, FRAME_BYTES_MAX, REJECTIONS_MAX},
     wire::v1::publish::{Ack, Batch, PublishClose, PublishOpen, PublishReady},
 };
 use parking_lot::Mutex;
@@ -215,31 +215,79 @@ impl Publishing<'_> {
         tokio::time::sleep(LINGER).await;
     }
 
-    /// Takes acknowledgements until the hub finishes the stream.
+    /// Takes acknowledgements until the hub finishes the stream. Those that come while one is being
+    /// written down are written down together.
     async fn receive(
         &self,
         reader: &mut FrameReader,
         flow: &Flow,
         entry: &Arc<CatalogueEntry>,
     ) -> Result<(), PublishFailure> {
-        loop {
-            let content = match reader.next(FRAME_BYTES_MAX).await {
-                Ok(Some(content)) => content,
-                Ok(None) => return Ok(()),
-                Err(error) => return Err(self.session.broken(error).into()),
-            };
-            let ack: Ack = session::answer(&content)?;
-            let through = ack.stored_through;
-            let outcome = self.acknowledge(ack, entry).await?;
-            if outcome.rejected > 0 {
-                tracing::warn!(resource = %self.publication.resource, rows = outcome.rejected,
-                    "the hub rejected rows; they are in quarantine");
+        let mut waiting: Option<Ack> = None;
+        let mut taking = None;
+        let end = loop {
+            if taking.is_none() {
+                taking = waiting.take().map(|ack| Box::pin(self.take(ack, flow, entry)));
             }
-            tracing::debug!(resource = %self.publication.resource, through, accepted = outcome.accepted,
-                "acknowledged");
-            flow.acknowledged(through);
+            let room = waiting.as_ref().is_none_or(|ack| ack.rejected.len() < REJECTIONS_MAX);
+            tokio::select! {
+                content = reader.next(FRAME_BYTES_MAX), if room => match content {
+                    Ok(Some(content)) => match session::answer::<Ack>(&content) {
+                        Ok(ack) => waiting = Some(joined_acks(waiting.take(), ack)),
+                        Err(error) => break Err(error.into()),
+                    },
+                    Ok(None) => break Ok(()),
+                    Err(error) => break Err(self.session.broken(error).into()),
+                },
+                taken = settled(&mut taking), if taking.is_some() => {
+                    taken?;
+                    taking = None;
+                }
+            }
+        };
+        // What came before the end counts all the same.
+        if let Some(taking) = taking {
+            taking.await?;
         }
+        if let Some(ack) = waiting {
+            self.take(ack, flow, entry).await?;
+        }
+        end
     }
+
+    /// Writes an acknowledgement down and lets the next batches go.
+    async fn take(
+        &self,
+        ack: Ack,
+        flow: &Flow,
+        entry: &Arc<CatalogueEntry>,
+    ) -> Result<(), PublishFailure> {
+        let through = ack.stored_through;
+        let outcome = self.acknowledge(ack, entry).await?;
+        if outcome.rejected > 0 {
+            tracing::warn!(resource = %self.publication.resource, rows = outcome.rejected,
+                "the hub rejected rows; they are in quarantine");
+        }
+        tracing::debug!(resource = %self.publication.resource, through, accepted = outcome.accepted,
+            "acknowledged");
+        flow.acknowledged(through);
+        Ok(())
+    }
+}
+
+/// Waits for what is under way; for ever when nothing is.
+async fn settled<F: Future>(taking: &mut Option<Pin<Box<F>>>) -> F::Output {
+    match taking {
+        Some(taking) => taking.as_mut().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Two acknowledgements as one: they are cumulative, but each names its own rejected rows.
+fn joined_acks(earlier: Option<Ack>, later: Ack) -> Ack {
+    let Some(mut earlier) = earlier else { return later };
+    earlier.rejected.extend(later.rejected);
+    Ack { rejected: earlier.rejected, ..later }
 }
 
 /// Batches under way.
@@ -295,4 +343,34 @@ async fn blocking<T: Send + 'static>(
 
 async fn joined<T>(work: JoinHandle<Result<T, StoreError>>) -> Result<T, PublishFailure> {
     Ok(work.await.map_err(|_| PublishFailure::Interrupted)??)
+}
+
+#[cfg(test)]
+mod tests {
+    use hutong_schema::row::FieldId;
+    use hutong_schema::wire::v1::publish::RejectedRow;
+
+    use super::*;
+
+    fn ack(through: u64) -> Ack {
+        let row = RejectedRow { seq: through, index: 7, field: FieldId(1), reason: 2 };
+        Ack {
+            stored_through: through,
+            chain: [through as u8; 32],
+            settled_through: through,
+            rejected: vec![row],
+        }
+    }
+
+    #[test]
+    fn joined_acknowledgements_reach_as_far_as_the_later_and_lose_no_rejected_row() {
+        let joined = joined_acks(Some(joined_acks(Some(ack(3)), ack(4))), ack(9));
+        assert_eq!(
+            Ack { rejected: Vec::new(), ..joined.clone() },
+            Ack { rejected: Vec::new(), ..ack(9) }
+        );
+        let named: Vec<u64> = joined.rejected.iter().map(|row| row.seq).collect();
+        assert_eq!(named, [3, 4, 9]);
+        assert_eq!(joined_acks(None, ack(1)), ack(1));
+    }
 }

@@ -13,10 +13,11 @@ use crate::log::{LogError, PartitionId};
 /// Holds the log's own records (see `state`).
 pub(super) const STATE_FAMILY: &str = "default";
 
-/// Values from here on go to blob files, bytes: batches do, governance events mostly do not.
+/// Values from here on go to blob files, bytes: large governance events, and batches of a log from
+/// before payload files.
 const BLOB_BYTES_MIN: u64 = 4 * 1024;
 
-/// Bytes of a blob file: what trimming can free at a time.
+/// Bytes of a blob file.
 const BLOB_FILE_BYTES: u64 = 64 * 1024 * 1024;
 
 /// Bytes of read cache. Envelopes and offsets only: payloads are read once, by the next reader.

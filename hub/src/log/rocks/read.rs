@@ -137,7 +137,7 @@ fn offset_of(key: &[u8]) -> Option<Offset> {
 }
 
 /// Entries are read in order and mostly once: they would only push envelopes out of the cache.
-fn once() -> ReadOptions {
+pub(super) fn once() -> ReadOptions {
     let mut options = ReadOptions::default();
     options.fill_cache(false);
     options

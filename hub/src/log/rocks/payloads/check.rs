@@ -7,7 +7,12 @@ use super::{PayloadFiles, Reference};
 use crate::log::entry::{Body, Parts};
 use crate::log::rocks::key;
 use crate::log::rocks::open::family;
+use crate::log::rocks::read::once;
 use crate::log::{LogError, Offset, PartitionId};
+
+/// Entries of a partition that are looked through for a payload in a file, from its end on: what lies
+/// further back was synced long before the last of them.
+const LOOK_BACK: usize = 65_536;
 
 /// What was found at the end of the payload files.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -59,7 +64,7 @@ fn backwards(
     partition: PartitionId,
     visit: impl FnMut(Offset, Reference, &crate::log::Hash) -> bool,
 ) -> Result<(), LogError> {
-    walk(db, partition, IteratorMode::End, visit)
+    walk(db, partition, IteratorMode::End, LOOK_BACK, visit)
 }
 
 /// The oldest file that an entry from `first` on refers to.
@@ -69,7 +74,9 @@ pub(in super::super) fn first_file(
     first: Offset,
 ) -> Result<Option<u32>, LogError> {
     let mut found = None;
-    walk(db, partition, IteratorMode::From(&key(first), Direction::Forward), |_, reference, _| {
+    let from = key(first);
+    let mode = IteratorMode::From(&from, Direction::Forward);
+    walk(db, partition, mode, usize::MAX, |_, reference, _| {
         found = Some(reference.file);
         false
     })?;
@@ -80,9 +87,10 @@ fn walk(
     db: &DB,
     partition: PartitionId,
     mode: IteratorMode<'_>,
+    most: usize,
     mut visit: impl FnMut(Offset, Reference, &crate::log::Hash) -> bool,
 ) -> Result<(), LogError> {
-    for item in db.iterator_cf(family(db, partition)?, mode) {
+    for item in db.iterator_cf_opt(family(db, partition)?, once(), mode).take(most) {
         let (found, stored) = item.map_err(LogError::engine("look for payloads"))?;
         let Ok(found) = <[u8; 8]>::try_from(&found[..]) else { continue };
         // What does not parse is damage of the store, which is met when it is read.
