@@ -27,7 +27,7 @@ const GATHER: Duration = Duration::from_millis(5);
 const BURST_WINDOW: Duration = Duration::from_millis(50);
 const BURST_BYTES: u64 = 1024 * 1024;
 
-/// What the first few milliseconds must bring for it to look like a burst.
+/// What must have come for it to look like a burst.
 const BURST_BEGINS: u64 = 128 * 1024;
 
 /// No burst keeps the views waiting for longer, or for more: then they follow without a pause.
@@ -109,21 +109,23 @@ fn run(
     runtime: &tokio::runtime::Handle,
 ) -> Result<()> {
     let Some(applier) = inner.appliers.get(index) else { return Ok(()) };
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let mut burst = Burst::new(&inner.log);
     let partition = applier.lock().state.partition;
     let mut head = inner.log.watch(partition);
     ask_pending(inner, &applier.lock().state)?;
     while !cancel.is_cancelled() {
         head.mark_unchanged();
+        runtime.block_on(burst.pass(cancel));
         if applier.lock().next(inner)? {
             continue;
         }
+        burst.over();
         let quiet = runtime.block_on(async {
             tokio::select! {
                 changed = head.changed() => {
                     // A closed log has nothing more; the tasks are about to be cancelled.
                     match changed {
-                        Ok(()) => gather(&inner.log, cores <= FEW_CORES, cancel).await,
+                        Ok(()) => tokio::time::sleep(GATHER).await,
                         Err(_) => cancel.cancelled().await,
                     }
                     false
@@ -132,6 +134,7 @@ fn run(
                 () = tokio::time::sleep(inner.core.options.flush_interval) => true,
             }
         });
+        burst.begins();
         let mut applier = applier.lock();
         match quiet {
             true => applier.quiet(inner)?,
@@ -141,19 +144,46 @@ fn run(
     applier.lock().flush(inner, true)
 }
 
-/// Waits for what comes together, and lets a burst pass.
-async fn gather(log: &RocksLog, yields: bool, cancel: &CancellationToken) {
-    let (began, first) = (Instant::now(), log.stats().bytes);
-    tokio::time::sleep(GATHER).await;
-    let (mut last, mut least) = (first, BURST_BEGINS);
-    while yields && !cancel.is_cancelled() {
-        let bytes = log.stats().bytes;
-        let passed = bytes - last < least;
-        if passed || began.elapsed() >= BURST_LASTS || bytes - first >= BURST_MOST {
-            return;
+/// What was appended since the views had caught up.
+struct Burst<'l> {
+    log: &'l RocksLog,
+    began: Instant,
+    bytes_before: u64,
+    /// Whether the views wait for bursts at all.
+    yields: bool,
+}
+
+impl<'l> Burst<'l> {
+    fn new(log: &'l RocksLog) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let bytes_before = log.stats().bytes;
+        Self { log, began: Instant::now(), bytes_before, yields: cores <= FEW_CORES }
+    }
+
+    /// Everything is applied.
+    fn over(&mut self) {
+        self.bytes_before = self.log.stats().bytes;
+    }
+
+    /// Something new came after that.
+    fn begins(&mut self) {
+        self.began = Instant::now();
+    }
+
+    /// Waits while batches come fast.
+    async fn pass(&self, cancel: &CancellationToken) {
+        while self.yields && !cancel.is_cancelled() {
+            let before = self.log.stats().bytes;
+            let come = before - self.bytes_before;
+            let waited = self.began.elapsed() >= BURST_LASTS;
+            if waited || !(BURST_BEGINS..BURST_MOST).contains(&come) {
+                return;
+            }
+            tokio::time::sleep(BURST_WINDOW).await;
+            if self.log.stats().bytes - before < BURST_BYTES {
+                return;
+            }
         }
-        (last, least) = (bytes, BURST_BYTES);
-        tokio::time::sleep(BURST_WINDOW).await;
     }
 }
 
