@@ -2,8 +2,10 @@
 
 mod aside;
 mod check;
+mod take;
 
 pub use check::Checked;
+pub use take::{TakeError, Taken};
 
 use std::path::{Path, PathBuf};
 
