@@ -81,7 +81,7 @@ pub(crate) enum Opened {
 }
 
 /// How long a part of the hub may take to do what it was asked for.
-pub(crate) const SOON: Duration = Duration::from_secs(30);
+pub(crate) const SOON: Duration = Duration::from_secs(10);
 
 impl Hub {
     /// Founds the exchange of the model in a folder, and stops it in good order.

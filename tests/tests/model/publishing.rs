@@ -56,7 +56,7 @@ pub(crate) struct Late {
     hub: HubEnd,
 }
 
-/// Batches under way at most: the intake's owner never has to wait for the disk, so each batch is judged
+/// Batches under way at most, of all streams: the intake's owner never has to wait for the disk, so each batch is judged
 /// when it is taken.
 const UNDER_WAY: usize = 3;
 
@@ -294,10 +294,7 @@ impl Sim {
     /// The hub takes a message of a publish stream.
     pub(crate) fn hub_takes(&mut self, number: usize) -> Result<bool> {
         let (agent, at) = self.publisher(number);
-        let busy = |s: &PublishStream| s.hub.under_way.len() >= UNDER_WAY;
-        if self.agents[agent].publications[at].stream.as_ref().is_some_and(busy) {
-            self.sync()?;
-        }
+        self.make_room()?;
         let Some(stream) = &mut self.agents[agent].publications[at].stream else {
             return Ok(false);
         };
@@ -312,26 +309,32 @@ impl Sim {
         Ok(true)
     }
 
+    /// Lets the disk do its work when enough waits for it.
+    fn make_room(&mut self) -> Result<()> {
+        let streams = self.agents.iter().flat_map(|agent| &agent.publications);
+        let ends = streams.filter_map(|publication| publication.stream.as_ref().map(|s| &s.hub));
+        let ends = ends.chain(self.late.iter().map(|late| &late.hub));
+        let under_way: usize = ends.map(|end| end.under_way.len()).sum();
+        if under_way >= UNDER_WAY { self.sync() } else { Ok(()) }
+    }
+
     /// The hub takes a message of a stream whose connection is gone.
     pub(crate) fn hub_takes_late(&mut self, pick: usize) -> Result<bool> {
         if self.late.is_empty() {
             return Ok(false);
         }
         let at = pick % self.late.len();
-        if self.late[at].hub.under_way.len() >= UNDER_WAY {
-            self.sync()?;
-        }
+        self.make_room()?;
         let Some(late) = self.late.get_mut(at) else { return Ok(false) };
+        let Some(message) = late.up.pop_front() else { return Ok(false) };
         let mut served = Served {
             hub: &self.hub,
             truth: &mut self.truth,
             figures: &mut self.figures,
             runtime: &self.runtime,
         };
-        if let Some(message) = late.up.pop_front() {
-            late.hub.take(&mut served, &message)?;
-            self.figures.late += 1;
-        }
+        late.hub.take(&mut served, &message)?;
+        self.figures.late += 1;
         self.late.retain(|late| !late.is_over());
         Ok(true)
     }
@@ -523,8 +526,8 @@ impl Sim {
         Ok(())
     }
 
-    /// Puts a batch into the outbox of which the hub will reject rows.
-    pub(crate) fn bad_rows(&mut self, number: usize) -> Result<bool> {
+    /// Puts a batch into the outbox past the scan; of a bad one the hub will reject rows.
+    pub(crate) fn append(&mut self, number: usize, bad: bool) -> Result<bool> {
         let (agent, at) = self.publisher(number);
         let state = self.agents[agent].state(at)?;
         let agent = &self.agents[agent];
@@ -539,8 +542,11 @@ impl Sim {
             columns.iter().map(move |id| (id.0 == 2).then_some(name.as_bytes()))
         };
         builder.upsert(world::key(number, 0)?.as_bytes(), values("a"));
-        builder.upsert(world::key(number, 1)?.as_bytes(), values("too long"));
-        builder.upsert(world::key(number, 2)?.as_bytes(), columns.iter().map(|_| None));
+        if bad {
+            builder.upsert(world::key(number, 1)?.as_bytes(), values("too long"));
+            builder.upsert(world::key(number, 2)?.as_bytes(), columns.iter().map(|_| None));
+        }
+        builder.delete(world::key(number, 3)?.as_bytes());
         let rows = builder.rows();
         let block = builder.finish();
         let batch = NewBatch::rows(publication.entry.schema_version, &block, rows, Vec::new())?;

@@ -127,7 +127,18 @@ impl Sim {
                 self.note(format!("    {}", outcome_name(&outcome)));
             }
             Step::Confirm { publication } => self.confirm(usize::from(*publication))?,
-            Step::Bad { publication } => _ = self.bad_rows(usize::from(*publication))?,
+            Step::Fill { publication, rows } => {
+                let number = usize::from(*publication);
+                self.edit(number, rows)?;
+                self.exchange(number)?;
+                let outcome = self.scan(number)?;
+                self.note(format!("    {}", outcome_name(&outcome)));
+            }
+            Step::Append { publication, batches, bad } => {
+                for _ in 0..*batches {
+                    self.append(usize::from(*publication), *bad)?;
+                }
+            }
             Step::Connect { agent } => self.connect(usize::from(*agent))?,
             Step::Disconnect { agent } => self.disconnect(usize::from(*agent))?,
             Step::Publish { publication } => _ = self.publish(usize::from(*publication))?,
@@ -146,6 +157,9 @@ impl Sim {
                     self.agent_takes(usize::from(*publication))?;
                 }
             }
+            Step::Upload { publication, taken } => {
+                self.upload(usize::from(*publication), *taken)?
+            }
             Step::Late { stream } => _ = self.hub_takes_late(usize::from(*stream))?,
             Step::Sync => self.sync()?,
             Step::Apply => self.apply()?,
@@ -160,6 +174,15 @@ impl Sim {
             Step::Receive { subscription: pick, messages } => {
                 let at = subscription(pick);
                 for _ in 0..*messages {
+                    self.receive(at)?;
+                }
+            }
+            Step::Pour { subscription: pick, messages } => {
+                let at = subscription(pick);
+                self.apply()?;
+                self.subscribe(at)?;
+                for _ in 0..*messages {
+                    self.tell(at)?;
                     self.receive(at)?;
                 }
             }
@@ -298,6 +321,19 @@ impl Sim {
                 }
             }
         }
+    }
+
+    /// Everything in the outbox is sent; nothing is acknowledged.
+    fn upload(&mut self, number: usize, taken: bool) -> Result<()> {
+        self.publish(number)?;
+        // The opening and its answer.
+        self.hub_takes(number)?;
+        self.agent_takes(number)?;
+        while self.send(number)? {}
+        if taken {
+            while self.hub_takes(number)? {}
+        }
+        Ok(())
     }
 
     /// Everybody does once what is due.
@@ -460,6 +496,8 @@ impl Sim {
             self.connect(agent)?;
         }
         while self.hub_takes_late(0)? {}
+        self.sync()?;
+        self.late.clear();
         let mut open = String::new();
         for round in 0..ROUNDS {
             open.clear();

@@ -42,8 +42,11 @@ pub(crate) enum Step {
     Scan { publication: u8 },
     /// A person says that what the source shows, or this machine, is right.
     Confirm { publication: u8 },
-    /// Rows that the hub rejects get into the outbox, as if its rules were stricter than the agent's.
-    Bad { publication: u8 },
+    /// What was sent is acknowledged; then the source changes and is read: the outbox holds something.
+    Fill { publication: u8, rows: Vec<(u8, Option<u8>)> },
+    /// Batches get into the outbox past the scan, also with rows that the hub rejects, as if its rules were
+    /// stricter than the agent's.
+    Append { publication: u8, batches: u8, bad: bool },
     /// An agent's connection comes up.
     Connect { agent: u8 },
     /// It breaks: what is under way is lost for the agent; the hub may still take some of it.
@@ -56,6 +59,8 @@ pub(crate) enum Step {
     HubTakes { publication: u8, messages: u8 },
     /// The agent takes so many messages of a publish stream.
     AgentTakes { publication: u8, messages: u8 },
+    /// Everything in the outbox is sent, and taken by the hub or not yet; nothing is acknowledged.
+    Upload { publication: u8, taken: bool },
     /// The hub takes a message of a stream whose connection is gone.
     Late { stream: u8 },
     /// The hub's disk has done what waits for it.
@@ -70,6 +75,8 @@ pub(crate) enum Step {
     Tell { subscription: u8, messages: u8 },
     /// The agent takes so many messages of a subscription.
     Receive { subscription: u8, messages: u8 },
+    /// So many messages come to a subscriber, which does not make them durable yet.
+    Pour { subscription: u8, messages: u8 },
     /// The agent makes durable what it received.
     Commit { subscription: u8 },
     /// Everything of a publication goes to the hub and back.
@@ -118,21 +125,26 @@ fn step() -> impl Strategy<Value = Step> {
     let p = || 0u8..3;
     let edit = (0u8..6, prop::option::weighted(0.8, 0u8..36));
     prop_oneof![
-        12 => (p(), prop::collection::vec(edit, 1..5))
+        8 => (p(), prop::collection::vec(edit.clone(), 1..5))
             .prop_map(|(publication, rows)| Step::Edit { publication, rows }),
-        10 => p().prop_map(|publication| Step::Scan { publication }),
+        6 => p().prop_map(|publication| Step::Scan { publication }),
         2 => p().prop_map(|publication| Step::Confirm { publication }),
-        1 => p().prop_map(|publication| Step::Bad { publication }),
-        4 => p().prop_map(|agent| Step::Connect { agent }),
-        2 => p().prop_map(|agent| Step::Disconnect { agent }),
+        8 => (p(), prop::collection::vec(edit.clone(), 1..5))
+            .prop_map(|(publication, rows)| Step::Fill { publication, rows }),
+        3 => (p(), 1u8..4, any::<bool>())
+            .prop_map(|(publication, batches, bad)| Step::Append { publication, batches, bad }),
+        3 => p().prop_map(|agent| Step::Connect { agent }),
+        4 => p().prop_map(|agent| Step::Disconnect { agent }),
         5 => p().prop_map(|publication| Step::Publish { publication }),
         6 => (p(), 1u8..3).prop_map(|(publication, batches)| Step::Send { publication, batches }),
         8 => (p(), 1u8..4)
             .prop_map(|(publication, messages)| Step::HubTakes { publication, messages }),
         6 => (p(), 1u8..4)
             .prop_map(|(publication, messages)| Step::AgentTakes { publication, messages }),
-        3 => any::<u8>().prop_map(|stream| Step::Late { stream }),
-        6 => Just(Step::Sync),
+        8 => (p(), any::<bool>())
+            .prop_map(|(publication, taken)| Step::Upload { publication, taken }),
+        4 => any::<u8>().prop_map(|stream| Step::Late { stream }),
+        5 => Just(Step::Sync),
         8 => Just(Step::Apply),
         1 => Just(Step::Flush),
         6 => any::<u8>().prop_map(|subscription| Step::Subscribe { subscription }),
@@ -140,6 +152,8 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(subscription, messages)| Step::Tell { subscription, messages }),
         8 => (any::<u8>(), 1u8..4)
             .prop_map(|(subscription, messages)| Step::Receive { subscription, messages }),
+        8 => (any::<u8>(), 1u8..6)
+            .prop_map(|(subscription, messages)| Step::Pour { subscription, messages }),
         5 => any::<u8>().prop_map(|subscription| Step::Commit { subscription }),
         8 => p().prop_map(|publication| Step::Exchange { publication }),
         6 => any::<u8>().prop_map(|subscription| Step::Follow { subscription }),
