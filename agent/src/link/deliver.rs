@@ -159,11 +159,15 @@ impl Delivering<'_> {
         }
     }
 
-    /// The hub says that there is no such grant any more, before anything was delivered.
-    pub(super) async fn withdrawn_while_away(&self, reason: &str) -> Result<(), SinkError> {
+    /// The hub says that there is no such grant any more, before anything was delivered. Whether there
+    /// was anything to dispose of, be it half a snapshot.
+    pub(super) async fn withdrawn_while_away(&self, reason: &str) -> Result<bool, SinkError> {
         let _desk = self.subscription.checks.desk().await;
         let sink = self.open_sink().await?;
-        self.dispose(sink, reason).await
+        if !sink.holds_anything() {
+            return Ok(false);
+        }
+        self.dispose(sink, reason).await.map(|()| true)
     }
 
     async fn open_sink(&self) -> Result<Sink, SinkError> {

@@ -138,6 +138,13 @@ impl Sink {
         &self.record
     }
 
+    /// Whether anything of this subscription is here: rows, an unfinished snapshot, or a file that a
+    /// store of before knew of.
+    pub fn holds_anything(&self) -> bool {
+        let known = self.record.cursor.is_some() || self.record.staged.is_some();
+        known || self.live.exists() || self.staged_path().exists()
+    }
+
     /// The live file.
     pub fn path(&self) -> &Path {
         &self.live

@@ -229,7 +229,7 @@ impl Sim {
             }
             Taken::Withdrawn(reason) => self.dispose(at, &reason)?,
             Taken::Refused(refused) => {
-                let held = stream.sink.record().cursor.is_some();
+                let held = stream.sink.holds_anything();
                 self.note(format!("    grant {}: {refused}", self.subscriptions[at].grant));
                 if refused.reason() == Some(RefusalCode::NotGranted) && held {
                     self.dispose(at, &refused.detail)?;

@@ -31,6 +31,8 @@ pub(crate) struct PublishStream {
     down: VecDeque<Bytes>,
     /// Last batch sent; `None` until the hub has answered.
     sent: Option<u64>,
+    /// A new epoch was asked for.
+    new: bool,
     hub: HubEnd,
 }
 
@@ -257,6 +259,7 @@ impl Sim {
             up: VecDeque::from([content(&open)?]),
             down: VecDeque::new(),
             sent: None,
+            new: open.epoch == 0,
             hub: HubEnd {
                 agent: agent.index,
                 publication: number,
@@ -383,10 +386,12 @@ impl Sim {
         let publication = &mut self.agents[agent].publications[at];
         let Some(stream) = &mut publication.stream else { return Ok(false) };
         let Some(message) = stream.down.pop_front() else { return Ok(false) };
-        let opening = stream.sent.is_none();
+        let (opening, new) = (stream.sent.is_none(), stream.new);
         let failure = match frame::split(&message)?.0 {
             Refused::KIND => Err(PublishFailure::Refused(frame::expect(&message)?)),
-            PublishReady::KIND if opening => self.settle(agent, at, &frame::expect(&message)?)?,
+            PublishReady::KIND if opening => {
+                self.settle(agent, at, &frame::expect(&message)?, new)?
+            }
             Ack::KIND if !opening => self.acknowledged(agent, at, &frame::expect(&message)?)?,
             other => bail!("the hub said {other:#04x} on a publish stream"),
         };
@@ -402,11 +407,12 @@ impl Sim {
         agent: usize,
         at: usize,
         ready: &PublishReady,
+        new: bool,
     ) -> Result<Result<(), PublishFailure>> {
         let of = &mut self.agents[agent];
         let publication = &mut of.publications[at];
         let stream = publication.link.stream;
-        let after = match of.store.resume(stream, ready)? {
+        let after = match of.store.resume(stream, ready, new)? {
             Resume::Continue { after } => after,
             Resume::BeginEpoch => {
                 self.runtime.block_on(of.store.begin_epoch(stream, ready))?;

@@ -140,7 +140,14 @@ impl Sim {
                 }
             }
             Step::Connect { agent } => self.connect(usize::from(*agent))?,
-            Step::Disconnect { agent } => self.disconnect(usize::from(*agent))?,
+            Step::Disconnect { agent, sending } => {
+                for number in (0..PUBLISHERS.len()).filter(|_| *sending) {
+                    if PUBLISHERS[number] == usize::from(*agent) {
+                        self.upload(number, false)?;
+                    }
+                }
+                self.disconnect(usize::from(*agent))?;
+            }
             Step::Publish { publication } => _ = self.publish(usize::from(*publication))?,
             Step::Send { publication, batches } => {
                 for _ in 0..*batches {
@@ -180,11 +187,7 @@ impl Sim {
             Step::Pour { subscription: pick, messages } => {
                 let at = subscription(pick);
                 self.apply()?;
-                self.subscribe(at)?;
-                for _ in 0..*messages {
-                    self.tell(at)?;
-                    self.receive(at)?;
-                }
+                self.pour(at, *messages)?;
             }
             Step::Commit { subscription: pick } => _ = self.commit(subscription(pick))?,
             Step::Exchange { publication } => self.exchange(usize::from(*publication))?,
@@ -194,7 +197,12 @@ impl Sim {
                 self.follow(at)?;
             }
             Step::All => self.all()?,
-            Step::Hub(end) => self.end_hub(*end)?,
+            Step::Hub { end, busy } => {
+                for number in (0..PUBLISHERS.len()).filter(|_| *busy) {
+                    self.upload(number, true)?;
+                }
+                self.end_hub(*end)?;
+            }
             Step::Agent { agent, end } => self.end_agent(usize::from(*agent), *end)?,
             Step::Backup { agent } => self.agents[usize::from(*agent)].back_up()?,
             Step::NextDay => {
@@ -336,6 +344,16 @@ impl Sim {
         Ok(())
     }
 
+    /// So many messages come to a subscriber, which does not make them durable.
+    fn pour(&mut self, at: usize, messages: u8) -> Result<()> {
+        self.subscribe(at)?;
+        for _ in 0..messages {
+            self.tell(at)?;
+            self.receive(at)?;
+        }
+        Ok(())
+    }
+
     /// Everybody does once what is due.
     fn all(&mut self) -> Result<()> {
         for number in 0..PUBLISHERS.len() {
@@ -440,6 +458,12 @@ impl Sim {
             AgentEnd::Restored => "agent restored from a copy",
         });
         if let AgentEnd::InCommit(waits) = end {
+            self.apply()?;
+            for at in 0..self.subscriptions.len() {
+                if self.subscriptions[at].agent == agent {
+                    self.pour(at, 6)?;
+                }
+            }
             self.commit_in_part(agent, waits);
         }
         self.cut(agent);
@@ -510,10 +534,11 @@ impl Sim {
                     self.confirm(number)?;
                 }
                 self.exchange(number)?;
-                let scanned = self.scan(number)?;
-                if let ScanOutcome::Waiting(_) = &scanned {
+                if let ScanOutcome::Waiting(_) = self.scan(number)? {
                     self.confirm(number)?;
                 }
+                self.exchange(number)?;
+                let scanned = self.scan(number)?;
                 self.exchange(number)?;
                 let state = self.agents[agent].state(at)?;
                 let idle = scanned == ScanOutcome::Unchanged

@@ -49,8 +49,9 @@ pub(crate) enum Step {
     Append { publication: u8, batches: u8, bad: bool },
     /// An agent's connection comes up.
     Connect { agent: u8 },
-    /// It breaks: what is under way is lost for the agent; the hub may still take some of it.
-    Disconnect { agent: u8 },
+    /// It breaks, perhaps in the middle of sending: what is under way is lost for the agent; the hub may still
+    /// take some of it.
+    Disconnect { agent: u8, sending: bool },
     /// A publish stream is opened.
     Publish { publication: u8 },
     /// So many batches are sent.
@@ -85,8 +86,8 @@ pub(crate) enum Step {
     Follow { subscription: u8 },
     /// Everybody does once what is due.
     All,
-    /// The hub ends and is started again.
-    Hub(HubEnd),
+    /// The hub ends, perhaps while batches wait for its disk, and is started again.
+    Hub { end: HubEnd, busy: bool },
     /// An agent ends and is started again.
     Agent { agent: u8, end: AgentEnd },
     /// An agent's folder is copied.
@@ -117,7 +118,7 @@ fn agent_end() -> impl Strategy<Value = AgentEnd> {
         2 => Just(AgentEnd::PowerCut),
         4 => (1u8..4).prop_map(AgentEnd::InCommit),
         1 => Just(AgentEnd::StoreLost),
-        1 => Just(AgentEnd::Restored),
+        2 => Just(AgentEnd::Restored),
     ]
 }
 
@@ -134,7 +135,8 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (p(), 1u8..4, any::<bool>())
             .prop_map(|(publication, batches, bad)| Step::Append { publication, batches, bad }),
         3 => p().prop_map(|agent| Step::Connect { agent }),
-        4 => p().prop_map(|agent| Step::Disconnect { agent }),
+        4 => (p(), any::<bool>())
+            .prop_map(|(agent, sending)| Step::Disconnect { agent, sending }),
         5 => p().prop_map(|publication| Step::Publish { publication }),
         6 => (p(), 1u8..3).prop_map(|(publication, batches)| Step::Send { publication, batches }),
         8 => (p(), 1u8..4)
@@ -152,15 +154,15 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(subscription, messages)| Step::Tell { subscription, messages }),
         8 => (any::<u8>(), 1u8..4)
             .prop_map(|(subscription, messages)| Step::Receive { subscription, messages }),
-        8 => (any::<u8>(), 1u8..6)
+        8 => (any::<u8>(), 2u8..5)
             .prop_map(|(subscription, messages)| Step::Pour { subscription, messages }),
         5 => any::<u8>().prop_map(|subscription| Step::Commit { subscription }),
         8 => p().prop_map(|publication| Step::Exchange { publication }),
         6 => any::<u8>().prop_map(|subscription| Step::Follow { subscription }),
         2 => Just(Step::All),
-        3 => hub_end().prop_map(Step::Hub),
+        3 => (hub_end(), any::<bool>()).prop_map(|(end, busy)| Step::Hub { end, busy }),
         4 => (p(), agent_end()).prop_map(|(agent, end)| Step::Agent { agent, end }),
-        1 => p().prop_map(|agent| Step::Backup { agent }),
+        2 => p().prop_map(|agent| Step::Backup { agent }),
         1 => Just(Step::NextDay),
         1 => (0u8..4).prop_map(|grant| Step::Grant { grant }),
         1 => any::<u8>().prop_map(|subscription| Step::Withdraw { subscription }),
