@@ -344,6 +344,19 @@ impl Sim {
         Ok(())
     }
 
+    /// Every source changes, and the views have it.
+    fn news(&mut self) -> Result<()> {
+        for number in 0..PUBLISHERS.len() {
+            let seed = (self.figures.steps % 36) as u8;
+            let rows = [(seed, Some(seed)), (seed + 1, Some(seed ^ 1)), (seed + 2, None)];
+            self.edit(number, &rows)?;
+            self.exchange(number)?;
+            self.scan(number)?;
+            self.exchange(number)?;
+        }
+        self.apply()
+    }
+
     /// So many messages come to a subscriber, which does not make them durable.
     fn pour(&mut self, at: usize, messages: u8) -> Result<()> {
         self.subscribe(at)?;
@@ -458,10 +471,12 @@ impl Sim {
             AgentEnd::Restored => "agent restored from a copy",
         });
         if let AgentEnd::InCommit(waits) = end {
-            self.apply()?;
+            self.news()?;
             for at in 0..self.subscriptions.len() {
                 if self.subscriptions[at].agent == agent {
-                    self.pour(at, 6)?;
+                    // The answer, and the first rows behind it.
+                    let messages = if self.subscriptions[at].stream.is_some() { 1 } else { 2 };
+                    self.pour(at, messages)?;
                 }
             }
             self.commit_in_part(agent, waits);
@@ -539,9 +554,12 @@ impl Sim {
                 }
                 self.exchange(number)?;
                 let scanned = self.scan(number)?;
+                let before = self.agents[agent].state(at)?;
                 self.exchange(number)?;
                 let state = self.agents[agent].state(at)?;
+                // The hub may have had another epoch opened: then the source is to be read again.
                 let idle = scanned == ScanOutcome::Unchanged
+                    && state.generation == before.generation
                     && state.is_drained()
                     && !state.checkpoint_due()
                     && self.agents[agent].publications[at].stream.is_some();
