@@ -197,6 +197,10 @@ impl Sim {
                 self.follow(at)?;
             }
             Step::All => self.all()?,
+            Step::Twins { publication, rows, first_wins } => {
+                self.twins(usize::from(*publication), rows, *first_wins)?;
+            }
+            Step::Interrupt { subscription: pick } => self.interrupt(subscription(pick))?,
             Step::Hub { end, busy } => {
                 for number in (0..PUBLISHERS.len()).filter(|_| *busy) {
                     self.upload(number, true)?;
@@ -342,6 +346,57 @@ impl Sim {
             while self.hub_takes(number)? {}
         }
         Ok(())
+    }
+
+    fn twins(&mut self, number: usize, rows: &[(u8, Option<u8>)], first_wins: bool) -> Result<()> {
+        let (agent, _) = self.publisher(number);
+        self.connect(agent)?;
+        self.exchange(number)?;
+        self.agents[agent].back_up()?;
+        self.edit(number, rows)?;
+        self.scan(number)?;
+        self.upload(number, false)?;
+        self.end_agent(agent, AgentEnd::Restored)?;
+        let others: Vec<_> =
+            rows.iter().map(|(key, seed)| (key + 1, seed.map(|seed| seed ^ 3))).collect();
+        self.edit(number, &others)?;
+        // Its answer is that of the hub before the first one's batches came.
+        self.publish(number)?;
+        self.hub_takes(number)?;
+        self.agent_takes(number)?;
+        self.scan(number)?;
+        while self.send(number)? {}
+        let late = |sim: &mut Self| -> Result<()> {
+            while sim.hub_takes_late(0)? {}
+            Ok(())
+        };
+        if first_wins {
+            late(self)?;
+        }
+        while self.hub_takes(number)? {}
+        late(self)?;
+        self.sync()?;
+        while self.agent_takes(number)? {}
+        Ok(())
+    }
+
+    fn interrupt(&mut self, at: usize) -> Result<()> {
+        let Some(agent) = self.subscriptions.get(at).map(|subscription| subscription.agent) else {
+            return Ok(());
+        };
+        // Whoever receives a field of this resource is told anew.
+        self.change_schema(0)?;
+        self.apply()?;
+        self.disconnect(agent)?;
+        self.connect(agent)?;
+        self.subscribe(at)?;
+        self.receive(at)?;
+        self.news()?;
+        self.tell(at)?;
+        self.receive(at)?;
+        self.disconnect(agent)?;
+        self.connect(agent)?;
+        self.follow(at)
     }
 
     /// Every source changes, and the views have it.

@@ -86,6 +86,11 @@ pub(crate) enum Step {
     Follow { subscription: u8 },
     /// Everybody does once what is due.
     All,
+    /// Two machines with one state: one sends and is gone, the other one is a copy of it from before, with
+    /// another source. What the first one sent comes before or behind what the second one sends.
+    Twins { publication: u8, rows: Vec<(u8, Option<u8>)>, first_wins: bool },
+    /// A snapshot begins, breaks off behind its first part while the sources change, and goes on.
+    Interrupt { subscription: u8 },
     /// The hub ends, perhaps while batches wait for its disk, and is started again.
     Hub { end: HubEnd, busy: bool },
     /// An agent ends and is started again.
@@ -159,6 +164,10 @@ fn step() -> impl Strategy<Value = Step> {
         5 => any::<u8>().prop_map(|subscription| Step::Commit { subscription }),
         8 => p().prop_map(|publication| Step::Exchange { publication }),
         6 => any::<u8>().prop_map(|subscription| Step::Follow { subscription }),
+        2 => (p(), prop::collection::vec(edit, 1..3), any::<bool>()).prop_map(
+            |(publication, rows, first_wins)| Step::Twins { publication, rows, first_wins }
+        ),
+        2 => any::<u8>().prop_map(|subscription| Step::Interrupt { subscription }),
         2 => Just(Step::All),
         3 => (hub_end(), any::<bool>()).prop_map(|(end, busy)| Step::Hub { end, busy }),
         4 => (p(), agent_end()).prop_map(|(agent, end)| Step::Agent { agent, end }),
