@@ -1,10 +1,4 @@
-//! What is fuzzed: each function takes bytes as they may come from outside, and panics when a promise is broken. Not
-//! panicking on any input is the first promise of all of them.
-//!
-//! The fuzz targets and the stable test that replays the corpus (`schema/tests/corpus.rs`) share this file.
-
-#![allow(dead_code, reason = "each fuzz target uses one of the functions")]
-#![allow(clippy::unwrap_used, reason = "a panic is how a broken promise is reported")]
+//! The wire protocol and the shared vocabulary.
 
 use hutong_schema::batch::{Codec, decompress_into};
 use hutong_schema::block::Block;
