@@ -28,11 +28,17 @@
 //! prints what happens; `HUTONG_MODEL_SEEDS` says how many are played.
 
 mod agent;
+mod book;
 mod delivering;
+mod ends;
 mod figures;
 mod held;
 mod hub;
+mod plays;
 mod publishing;
+mod received;
+mod rest;
+mod served;
 mod sim;
 mod step;
 mod truth;
