@@ -111,16 +111,13 @@ impl Truth {
     pub(crate) fn applied(&mut self, hub: &Hub) -> Result<()> {
         for place in PLACES {
             let snapshot = hub.views.snapshot();
-            if !self.feeds.contains_key(&place) {
+            let begin =
+                Moment { hash: [0; 16], as_of: snapshot.as_of(place)?, rows: Arc::default() };
+            let feed = self.feeds.entry(place).or_insert_with(|| vec![begin]);
+            if feed.len() == 1 {
                 let hash = hub.views.feed_hash(place, 0)?.context("the hash before the first")?;
-                let begin = Moment {
-                    hash: short(&hash),
-                    as_of: snapshot.as_of(place)?,
-                    rows: Arc::default(),
-                };
-                self.feeds.insert(place, vec![begin]);
+                feed[0].hash = short(&hash);
             }
-            let feed = self.feeds.get_mut(&place).context("just put there")?;
             let after = feed.len() as u64 - 1;
             for item in hub.views.feed_after(place, after, usize::MAX)? {
                 ensure!(item.seq == feed.len() as u64, "the feed of {place:?} is not dense");
