@@ -41,19 +41,18 @@ bench: setup ## Measure what the exchange reaches beside its limits ; writes tes
 	@$(RELEASE)
 	$(CITY) bench $(foreach part,$(BENCH),--only $(part)) --out tests/BENCHMARKS.md
 
-soak: setup ## 50 kills and 50 power cuts each of hub and agents (25 minutes), and all damage to a hub's folder (an hour); writes tests/SOAK.md and tests/DAMAGE.md
+soak: setup ## 50 kills and 50 power cuts each of hub and agents (25 minutes), all damage to a hub's folder (an hour), and 10,000 histories of the model (half an hour); writes tests/SOAK.md, tests/DAMAGE.md and tests/MODEL.md
 	@$(RELEASE)
 	HUTONG_BIN_DIR="$(abspath $(TARGET_DIR))/release" cargo test --release -p hutong-tests -- --ignored --nocapture soak
 
 fuzz: ## Fuzz each reader of foreign bytes for FUZZ_SECONDS (needs a nightly toolchain)
 	@deploy/setup.sh --fuzz
 	export PATH="$${HUTONG_CACHE:-$$HOME/.cache/hutong}/tools/bin:$$PATH"
-	cd schema
-	for target in $$(cargo +nightly fuzz list); do
+	for target in $$(cargo +nightly fuzz list --fuzz-dir fuzz); do
 		echo "fuzz: $$target"
 		# What is newly found goes to a folder of its own; the corpus in git stays small.
 		mkdir -p "fuzz/target/corpus/$$target"
-		cargo +nightly fuzz run "$$target" "fuzz/target/corpus/$$target" "fuzz/corpus/$$target" -- \
+		cargo +nightly fuzz run --fuzz-dir fuzz "$$target" "fuzz/target/corpus/$$target" "fuzz/corpus/$$target" -- \
 			-max_total_time=$(FUZZ_SECONDS) -max_len=65536 -rss_limit_mb=512 -verbosity=0
 	done
 

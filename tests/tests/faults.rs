@@ -39,7 +39,9 @@ fn check(tests: &Path, path: &Path, in_git: bool) -> Result<()> {
     ensure!(!said(&patch, "Expect:")?.is_empty(), "an empty expectation fits anything");
     let test = said(&patch, "Test:")?;
     let (file, function) = test.split_once(' ').context("a test's file and name")?;
-    let source = fs::read_to_string(tests.join("tests").join(format!("{file}.rs")))
+    let folder = tests.join("tests");
+    let source = fs::read_to_string(folder.join(format!("{file}.rs")))
+        .or_else(|_| fs::read_to_string(folder.join(file).join("main.rs")))
         .with_context(|| format!("the test file {file}"))?;
     ensure!(source.contains(&format!("fn {function}()")), "there is no test {test}");
     if !in_git {

@@ -16,13 +16,10 @@ use hutong_schema::{
     digest::Digest,
     limits::{CONTROL_FRAME_BYTES_MAX, FRAME_BYTES_MAX},
     wire::{
-        frame::{self, Message},
+        frame::Message,
         v1::{
             Refused,
-            subscribe::{
-                CheckpointMark, Credit, Cursor, DeliveryMode, Repair, SnapshotChunk, SnapshotEnd,
-                SubscribeOpen, SubscribeReady, TailBatch, Withdrawn,
-            },
+            subscribe::{Credit, Cursor, DeliveryMode, SubscribeOpen, SubscribeReady},
         },
     },
 };
@@ -36,7 +33,7 @@ use super::{
     subscription::{Phase, Subscription},
 };
 use crate::{
-    sinks::{Begin, Checked, Dirty, Disposal, LineFormat, Sink, SinkError},
+    sinks::{Begin, Checked, Dirty, Disposal, LineFormat, Sink, SinkError, TakeError, Taken},
     spool::Store,
 };
 
@@ -83,6 +80,16 @@ pub(super) enum DeliverFailure {
     Refused(Refused),
     #[error(transparent)]
     Sink(#[from] SinkError),
+}
+
+impl From<TakeError> for DeliverFailure {
+    fn from(error: TakeError) -> Self {
+        match error {
+            TakeError::Frame(error) => Self::Link(LinkError::Stream(error.into())),
+            TakeError::Kind(_) => Self::Link(LinkError::Protocol(error.to_string())),
+            TakeError::Sink(error) => Self::Sink(error),
+        }
+    }
 }
 
 impl From<LinkError> for DeliverFailure {
@@ -152,11 +159,15 @@ impl Delivering<'_> {
         }
     }
 
-    /// The hub says that there is no such grant any more, before anything was delivered.
-    pub(super) async fn withdrawn_while_away(&self, reason: &str) -> Result<(), SinkError> {
+    /// The hub says that there is no such grant any more, before anything was delivered. Whether there
+    /// was anything to dispose of, be it half a snapshot.
+    pub(super) async fn withdrawn_while_away(&self, reason: &str) -> Result<bool, SinkError> {
         let _desk = self.subscription.checks.desk().await;
         let sink = self.open_sink().await?;
-        self.dispose(sink, reason).await
+        if !sink.holds_anything() {
+            return Ok(false);
+        }
+        self.dispose(sink, reason).await.map(|()| true)
     }
 
     async fn open_sink(&self) -> Result<Sink, SinkError> {
@@ -287,52 +298,24 @@ impl Delivery<'_> {
 
     /// Takes one message; returns the reason when the grant ended.
     async fn take(&mut self, content: &Bytes) -> Result<Option<String>, DeliverFailure> {
-        let (kind, _) = frame::split(content).map_err(damaged)?;
-        match kind {
-            SnapshotChunk::<'_>::KIND => {
-                let chunk: SnapshotChunk<'_> = frame::expect(content).map_err(damaged)?;
-                self.sink.chunk(chunk.last_key, chunk.block)?;
-                self.consumed += chunk.block.payload.len() as u64;
+        match self.sink.take(content).await? {
+            Taken::Chunk { payload } => self.consumed += payload,
+            Taken::Changes { payload, rows, cursor } => {
+                self.rows_come(rows);
+                self.consumed += payload;
+                tracing::debug!(grant = %self.of.subscription.key.grant, seq = ?cursor.map(|at| at.seq),
+                    rows, "changes taken");
             }
-            SnapshotEnd::KIND => {
-                let end: SnapshotEnd = frame::expect(content).map_err(damaged)?;
-                self.sink.end_snapshot(&end).await?;
+            Taken::Complete => {
                 self.told = None;
                 let grant = self.of.subscription.key.grant;
                 tracing::info!(%grant, rows = self.sink.record().changes, "the snapshot is complete");
                 self.of.subscription.set(Phase::Tail);
                 self.credit().await?;
             }
-            TailBatch::<'_>::KIND => {
-                let tail: TailBatch<'_> = frame::expect(content).map_err(damaged)?;
-                self.rows_come(tail.block.rows);
-                self.sink.tail(tail.from_seq, tail.cursor, tail.block)?;
-                self.consumed += tail.block.payload.len() as u64;
-                tracing::debug!(grant = %self.of.subscription.key.grant, seq = tail.cursor.seq,
-                    rows = tail.block.rows, "changes taken");
-            }
-            Repair::<'_>::KIND => {
-                let repair: Repair<'_> = frame::expect(content).map_err(damaged)?;
-                self.rows_come(repair.block.rows);
-                self.sink.repair(repair.block)?;
-                self.consumed += repair.block.payload.len() as u64;
-            }
-            CheckpointMark::KIND => {
-                let mark: CheckpointMark = frame::expect(content).map_err(damaged)?;
-                self.pass(mark).await?;
-            }
-            Withdrawn::KIND => {
-                let withdrawn: Withdrawn = frame::expect(content).map_err(damaged)?;
-                return Ok(Some(withdrawn.reason));
-            }
-            Refused::KIND => {
-                return Err(DeliverFailure::Refused(frame::expect(content).map_err(damaged)?));
-            }
-            other => {
-                let what =
-                    format!("a message of kind {other:#04x} has no place on a subscribe stream");
-                return Err(LinkError::Protocol(what).into());
-            }
+            Taken::Mark(cursor) => self.pass(cursor).await?,
+            Taken::Withdrawn(reason) => return Ok(Some(reason)),
+            Taken::Refused(refused) => return Err(DeliverFailure::Refused(refused)),
         }
         Ok(None)
     }
@@ -379,8 +362,4 @@ impl Delivery<'_> {
             Err(error) => Err(self.of.session.broken(error).into()),
         }
     }
-}
-
-fn damaged(error: frame::FrameError) -> DeliverFailure {
-    DeliverFailure::Link(LinkError::Stream(error.into()))
 }

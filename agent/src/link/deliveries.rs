@@ -155,15 +155,11 @@ impl Deliveries {
                 DeliverFailure::Refused(refused)
                     if refused.reason() == Some(RefusalCode::NotGranted) =>
                 {
-                    let held = subscription.state().cursor.is_some();
-                    let disposed = if held {
-                        delivering.withdrawn_while_away(&refused.detail).await
-                    } else {
-                        Ok(())
-                    };
-                    match disposed {
-                        Ok(()) if held => return,
-                        Ok(()) => return subscription.set(Phase::StandsStill(refused.to_string())),
+                    match delivering.withdrawn_while_away(&refused.detail).await {
+                        Ok(true) => return,
+                        Ok(false) => {
+                            return subscription.set(Phase::StandsStill(refused.to_string()));
+                        }
                         Err(error) => subscription.set(Phase::StandsStill(chain(&error))),
                     }
                 }

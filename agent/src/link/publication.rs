@@ -189,7 +189,7 @@ impl Publication {
 
     /// Takes the right to open a new epoch. By itself once only, so that two machines with one state
     /// do not fence each other for ever.
-    pub(super) fn may_recover(&self, by: Recovery) -> bool {
+    pub fn may_recover(&self, by: Recovery) -> bool {
         match by {
             Recovery::ByItself => !self.recovered.swap(true, Ordering::AcqRel),
             Recovery::Confirmed => self.confirmed.swap(false, Ordering::AcqRel),

@@ -56,7 +56,7 @@ impl Publishing<'_> {
             .await
             .map_err(|error| self.session.broken(error))?;
         let ready: PublishReady = session::answer(&content)?;
-        let after = self.settle(&ready).await?;
+        let after = self.settle(&ready, open.epoch == 0).await?;
         self.publication.set_unverified(false);
         self.publication.free(Hindrance::Hub);
         let flow = Flow::new(after, ready.credit_bytes);
@@ -85,8 +85,8 @@ impl Publishing<'_> {
     }
 
     /// Compares the hub's answer with the outbox; the number after which batches are sent.
-    async fn settle(&self, ready: &PublishReady) -> Result<u64, PublishFailure> {
-        match self.store.resume(self.publication.stream, ready)? {
+    async fn settle(&self, ready: &PublishReady, new: bool) -> Result<u64, PublishFailure> {
+        match self.store.resume(self.publication.stream, ready, new)? {
             Resume::Continue { after } => {
                 self.take_settled(ready).await?;
                 Ok(after)

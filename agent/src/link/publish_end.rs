@@ -22,21 +22,29 @@ use crate::{
 
 /// Why a publish stream ended.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum PublishFailure {
+pub enum PublishFailure {
+    /// The connection.
     #[error(transparent)]
     Link(LinkError),
+    /// The hub refused.
     #[error("{0}")]
     Refused(Refused),
+    /// The hub's answer to the opening does not fit the outbox.
     #[error("{}the hub and this outbox do not hold the same batches: {}", code_of(*.0), of(*.0))]
     Diverged(Divergence),
+    /// An acknowledgement does not fit what was sent.
     #[error("HT-1105 FORKED: the hub acknowledges other content for batch {0} than was sent")]
     Forked(u64),
+    /// There is no entry.
     #[error("no catalogue entry is known for this resource")]
     NoEntry,
+    /// Rejected rows could not be written.
     #[error(transparent)]
     Quarantine(QuarantineError),
+    /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A worker of the runtime ended early.
     #[error("the work was interrupted")]
     Interrupted,
 }
@@ -61,7 +69,7 @@ fn code_of(divergence: Divergence) -> &'static str {
 
 /// Who may decide that a new epoch is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Recovery {
+pub enum Recovery {
     /// The agent, once: it has everything, and the hub has less.
     ByItself,
     /// A person only: this machine may be the wrong one of two, and its source an old one.
@@ -84,7 +92,7 @@ fn of(divergence: Divergence) -> &'static str {
 
 /// What follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Next {
+pub enum Next {
     /// Nothing before the connection is back.
     Reconnect,
     /// The same again, after a while; it is no trouble yet.
@@ -110,7 +118,7 @@ const GAPS_MAX: u32 = 3;
 
 /// Decides. `may_recover` tells whether a new epoch may be opened, and is asked only when it is
 /// needed; `gaps` counts the gaps in a row, this one included.
-pub(super) fn next(
+pub fn next(
     failure: &PublishFailure,
     may_recover: impl FnOnce(Recovery) -> bool,
     gaps: u32,

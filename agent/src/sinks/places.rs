@@ -106,6 +106,8 @@ pub(super) fn put_aside(
     if !live.exists() {
         return Ok(None);
     }
+    // A file that the store does not know of may be all that is left of a store that was lost.
+    let held = held || std::fs::metadata(live).is_ok_and(|file| file.len() > 0);
     match disposal {
         Disposal::KeepAside if held => {
             let aside = aside_path(live, "withdrawn", now);

@@ -2,8 +2,10 @@
 
 mod aside;
 mod check;
+mod take;
 
 pub use check::Checked;
+pub use take::{TakeError, Taken};
 
 use std::path::{Path, PathBuf};
 
@@ -134,6 +136,13 @@ impl Sink {
     /// What is known; durable after [`commit`](Self::commit).
     pub fn record(&self) -> &Record {
         &self.record
+    }
+
+    /// Whether anything of this subscription is here: rows, an unfinished snapshot, or a file that a
+    /// store of before knew of.
+    pub fn holds_anything(&self) -> bool {
+        let known = self.record.cursor.is_some() || self.record.staged.is_some();
+        known || self.live.exists() || self.staged_path().exists()
     }
 
     /// The live file.

@@ -176,13 +176,19 @@ impl Store {
         find()?.ok_or(StoreError::Record("an image just made"))
     }
 
-    /// How a stream goes on after the hub's answer to its opening.
+    /// How a stream goes on after the hub's answer to its opening; `new` tells that the opening asked
+    /// for a new epoch.
     ///
     /// # Errors
     /// When the store failed or there is no such stream.
-    pub fn resume(&self, stream: StreamId, ready: &PublishReady) -> Result<Resume, StoreError> {
+    pub fn resume(
+        &self,
+        stream: StreamId,
+        ready: &PublishReady,
+        new: bool,
+    ) -> Result<Resume, StoreError> {
         let state = self.stream(stream)?.state;
-        Ok(state.resume(ready, self.chain_at(stream, ready.last_seq)?))
+        Ok(state.resume(ready, self.chain_at(stream, ready.last_seq)?, new))
     }
 
     /// Begins the epoch that the hub opened: outbox, image and position of the stream are emptied,

@@ -210,9 +210,15 @@ impl StreamState {
     }
 
     /// How to go on. `chain_at` is the outbox's chain hash after the hub's last batch, if the outbox
-    /// or this state still knows it.
-    pub(super) fn resume(&self, ready: &PublishReady, chain_at: Option<ChainHash>) -> Resume {
-        if ready.epoch != self.epoch {
+    /// or this state still knows it. `new` tells that a new epoch was asked for: a hub that lost the
+    /// event of this one gives it its number again, and it is a new one all the same.
+    pub(super) fn resume(
+        &self,
+        ready: &PublishReady,
+        chain_at: Option<ChainHash>,
+        new: bool,
+    ) -> Resume {
+        if new || ready.epoch != self.epoch {
             return Resume::BeginEpoch;
         }
         if ready.last_seq > self.last_seq() {

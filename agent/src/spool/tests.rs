@@ -106,8 +106,9 @@ fn the_two_sides_agree_on_where_to_go_on() {
     bench.append(rows(0, 5, "n"));
     bench.append(rows(5, 5, "n"));
     bench.exchange(1).unwrap();
-    let resume =
-        |bench: &Bench, ready: &PublishReady| bench.store.resume(bench.stream, ready).unwrap();
+    let resume = |bench: &Bench, ready: &PublishReady| {
+        bench.store.resume(bench.stream, ready, false).unwrap()
+    };
     let ready = bench.hub.ready();
     assert_eq!(resume(&bench, &ready), Resume::Continue { after: 1 });
     // The hub stored batch 2, its acknowledgement was lost: batch 2 is sent again.
@@ -121,6 +122,9 @@ fn the_two_sides_agree_on_where_to_go_on() {
     assert_eq!(resume(&bench, &ready), Resume::Diverged(Divergence::HubIsAhead));
     let ready = PublishReady { last_seq: 0, ..ahead.ready() };
     assert_eq!(resume(&bench, &ready), Resume::Diverged(Divergence::HubIsBehind));
+    // A hub that lost the event of this epoch gives its number again to who asks for a new one.
+    let again = bench.store.resume(bench.stream, &ready, true).unwrap();
+    assert_eq!(again, Resume::BeginEpoch);
     let ready = PublishReady { epoch: 2, ..ahead.ready() };
     assert_eq!(resume(&bench, &ready), Resume::BeginEpoch);
 }

@@ -11,6 +11,7 @@ pub use found::{Founding, found};
 pub use logging::{LogFormat, start as start_logging};
 pub use open::{load_registry, open_log, open_views};
 pub use serve::{Addresses, Ended, serve};
+pub use standing::FromViews;
 
 /// Exit status when the disk is full: the service manager does not start the hub again.
 pub const EXIT_DISK_FULL: u8 = 28;

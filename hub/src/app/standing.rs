@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Answers the intake from the views.
-pub(super) struct FromViews(pub(super) Views);
+pub struct FromViews(pub Views);
 
 impl Standing for FromViews {
     fn lane(&self, resource: ResourceNo, shard: u16) -> Result<Option<LaneStart>, String> {

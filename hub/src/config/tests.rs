@@ -83,3 +83,20 @@ fn days_begin_in_the_time_zone_of_the_exchange() {
     let evening: Timestamp = "2026-11-21T16:30:00Z".parse().expect("a time");
     assert_eq!(config.today(evening), jiff::civil::date(2026, 11, 22));
 }
+
+/// The sample with each of its lines cut off in the middle, doubled, or left out: mistakes, never a panic.
+#[test]
+fn whatever_becomes_of_the_sample_is_read_or_told() {
+    let sample = include_str!("sample.toml").replace("EXCHANGE", "tieling");
+    let lines: Vec<&str> = sample.lines().collect();
+    for at in 0..lines.len() {
+        let half = &lines[at][..lines[at].floor_char_boundary(lines[at].len() / 2)];
+        for instead in [vec![], vec![half], vec![lines[at]; 2]] {
+            let text = [&lines[..at], &instead, &lines[at + 1..]].concat().join("\n");
+            match load(&text, &[]) {
+                Ok(_) | Err(ConfigError::File { .. }) => {}
+                Err(ConfigError::Mistakes { mistakes, .. }) => assert!(!mistakes.is_empty()),
+            }
+        }
+    }
+}

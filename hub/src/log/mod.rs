@@ -139,7 +139,10 @@ pub struct Submitted {
 }
 
 impl Submitted {
-    pub(crate) fn new(outcome: oneshot::Receiver<Result<Vec<Position>, LogError>>) -> Self {
+    /// For engines: resolves when the sender answers; a sender that is dropped means that what became
+    /// of the entries is unknown.
+    #[must_use]
+    pub fn new(outcome: oneshot::Receiver<Result<Vec<Position>, LogError>>) -> Self {
         Self { outcome }
     }
 

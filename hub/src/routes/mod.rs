@@ -178,9 +178,12 @@ impl Router {
             Start::Resume(resume) => {
                 let start = resume.start;
                 let after = Some(resume.last_key.0);
+                // At which positions the earlier chunks were read is not known here; none was read
+                // behind the present one.
+                let last = self.cursor(plan, head.seq, short(&head.hash));
                 (
                     DeliveryMode::Resume { start },
-                    delivery::Position::Snapshot { start, last: start, after },
+                    delivery::Position::Snapshot { start, last, after },
                 )
             }
             Start::Snapshot(because) => {

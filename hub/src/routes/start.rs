@@ -39,6 +39,13 @@ pub(super) fn decide(
     }
     match resume {
         None => Start::Snapshot(None),
+        // Its chunks may have been read behind its first position, from what the log has lost since.
+        Some(resume) if resume.start.incarnation != here.incarnation => {
+            Start::Snapshot(Some(format!(
+                "the log began anew while the snapshot was under way (incarnation {} became {})",
+                resume.start.incarnation, here.incarnation
+            )))
+        }
         Some(resume) => match misfit(resume.start, here, &hash_at) {
             None => Start::Resume(resume.clone()),
             Some(reason) => Start::Snapshot(Some(reason)),
@@ -106,5 +113,17 @@ mod tests {
             assert!(reason.contains(word), "{reason}");
         }
         assert_eq!(decide(None, None, HERE, |_| None), Start::Snapshot(None));
+    }
+
+    #[test]
+    fn an_unfinished_snapshot_goes_on_in_the_same_log_only() {
+        let resume = |incarnation| SnapshotResume {
+            start: Cursor { incarnation, ..cursor(3, 7, 7) },
+            last_key: hutong_schema::wire::v1::control::Key(b"k".to_vec()),
+        };
+        let begin = |resume| decide(None, Some(&resume), HERE, |seq| Some([seq as u8; 16]));
+        assert_eq!(begin(resume(2)), Start::Resume(resume(2)));
+        let Start::Snapshot(Some(reason)) = begin(resume(1)) else { panic!("it is resumed") };
+        assert!(reason.contains("began anew"), "{reason}");
     }
 }

@@ -167,3 +167,31 @@ pub(super) fn write_json<T: Serialize>(what: &'static str, value: &T) -> Result<
 pub(super) fn split_versioned(stored: &[u8]) -> Result<(u64, &[u8])> {
     super::varint::read(stored).ok_or(ViewError::Damaged { what: "row" })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn again<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(bytes: &[u8]) {
+        if let Ok(record) = read::<T>("test", bytes) {
+            let written = write("test", &record).expect("what was read can be written");
+            assert_eq!(read::<T>("test", &written).expect("and read again"), record);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_are_no_record_or_one_that_stays(
+            bytes in prop::collection::vec(any::<u8>(), 0..160),
+        ) {
+            again::<Applied>(&bytes);
+            again::<LaneState>(&bytes);
+            again::<ResourceState>(&bytes);
+            again::<FeedState>(&bytes);
+            again::<CheckpointRecord>(&bytes);
+            again::<Finding>(&bytes);
+            let _ = split_versioned(&bytes);
+        }
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use hutong_schema::wire::v1::subscribe::{CheckpointMark, CheckpointReport};
+use hutong_schema::wire::v1::subscribe::{CheckpointReport, Cursor};
 
 use super::{
     super::{
@@ -24,11 +24,10 @@ impl Delivery<'_> {
         }
     }
 
-    /// Moves to a checkpoint, and reports it if that is cheap.
-    pub(super) async fn pass(&mut self, mark: CheckpointMark) -> Result<(), DeliverFailure> {
-        self.sink.checkpoint(mark.cursor)?;
+    /// A checkpoint was reached; reports it if that is cheap.
+    pub(super) async fn pass(&mut self, at: Cursor) -> Result<(), DeliverFailure> {
         if self.sink.record().consistent() {
-            self.mark = Some(mark.cursor);
+            self.mark = Some(at);
             // Many resources feed one library: its checkpoints come faster than a large image can be
             // read, so some are passed over, but never all.
             if self.told.is_some() || self.digest_done.elapsed() >= self.digest_took * DIGEST_SHARE

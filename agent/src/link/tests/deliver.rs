@@ -159,3 +159,22 @@ async fn a_grant_that_ended_while_the_node_was_away_is_noticed() {
         })
         .await;
 }
+
+#[tokio::test]
+async fn half_a_snapshot_of_a_grant_that_ended_meanwhile_is_removed() {
+    let (mut setup, mut stream) = granted().await;
+    begin(&mut stream, DeliveryMode::Snapshot { start: cursor(5), because: None }).await;
+    chunk(&mut stream, "a\x1f1", "one").await;
+    let staged = setup.folder.path().join("out/7.jsonl.new");
+    let holds_it =
+        |_: &Setup| std::fs::read_to_string(&staged).is_ok_and(|text| text.contains("one"));
+    setup.until("the first part is written", holds_it).await;
+    setup.peer.lists.lock().grants.clear();
+    setup.peer.cut();
+    let mut stream = setup.peer.stream().await;
+    stream.refuse(refused(RefusalCode::NotGranted)).await;
+    setup.until("removed", |_| !staged.exists()).await;
+    let ended =
+        |setup: &Setup| matches!(setup.node.subscriptions()[0].state().phase, Phase::Ended(_));
+    setup.until("ended", ended).await;
+}

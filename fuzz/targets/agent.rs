@@ -1,0 +1,98 @@
+//! What an agent reads: the department's files, its configuration, and its own records.
+
+use std::cell::RefCell;
+use std::fs;
+use std::path::Path;
+
+use hutong_agent::config::{Config, FileFormat, TextEncoding};
+use hutong_agent::link::catalogue;
+use hutong_agent::sinks::Record;
+use hutong_agent::sources::{Next, Row, Source, SourceOptions};
+use hutong_agent::spool::StreamRecord;
+use hutong_schema::catalogue::CatalogueEntry;
+use hutong_schema::limits::KEY_BYTES_MAX;
+use hutong_schema::rules;
+use hutong_schema::wire::codec;
+
+thread_local! {
+    /// Sources are read from files only.
+    static FOLDER: RefCell<tempfile::TempDir> = RefCell::new(tempfile::tempdir().unwrap());
+}
+
+fn with_file(name: &str, bytes: &[u8], read: impl FnOnce(&Path)) {
+    FOLDER.with_borrow(|folder| {
+        let path = folder.path().join(name);
+        fs::write(&path, bytes).unwrap();
+        read(&path);
+    });
+}
+
+fn entry() -> CatalogueEntry {
+    serde_json::from_str(include_str!("../seed_entry.json")).unwrap()
+}
+
+/// A source file; the first byte picks its form, its encoding and whether it may end within a row. Rows that are taken
+/// are canonical, and reading comes to an end.
+pub(crate) fn source(bytes: &[u8]) {
+    let Some((pick, bytes)) = bytes.split_first() else { return };
+    let format = if pick & 1 == 0 { FileFormat::Csv } else { FileFormat::Jsonl };
+    let encoding = if pick & 2 == 0 { TextEncoding::Utf8 } else { TextEncoding::Gb18030 };
+    let entry = entry();
+    with_file("source", bytes, |path| {
+        let options =
+            SourceOptions { path, format, encoding, from: None, whole_lines: pick & 4 != 0 };
+        let Ok(mut source) = Source::open(options, &entry) else { return };
+        let (mut row, mut rows) = (Row::default(), 0);
+        let columns = entry.columns();
+        loop {
+            match source.next(&mut row) {
+                Ok(Next::Row) => {
+                    assert!(row.key_known() && row.key().len() <= KEY_BYTES_MAX);
+                    for (item, value) in columns.iter().zip(row.values()) {
+                        value.iter().for_each(|value| rules::check(item, value).unwrap());
+                    }
+                }
+                Ok(Next::Refused(_)) => _ = source.raw(),
+                Ok(Next::End) | Err(_) => break,
+            }
+            rows += 1;
+            assert!(rows <= bytes.len() + 1, "more rows than bytes");
+        }
+        assert!(source.position().offset <= bytes.len() as u64);
+    });
+}
+
+/// A file of catalogue entries; the first byte picks TOML or JSON lines. What is taken is valid.
+pub(crate) fn catalogue_file(bytes: &[u8]) {
+    let Some((pick, bytes)) = bytes.split_first() else { return };
+    let name = if pick & 1 == 0 { "entries.jsonl" } else { "entries.toml" };
+    with_file(name, bytes, |path| {
+        if let Ok(file) = catalogue::read(path) {
+            file.entries.iter().for_each(|entry| entry.validate().unwrap());
+        }
+    });
+}
+
+/// The agent's configuration. Mistakes are named, never taken.
+pub(crate) fn agent_config(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    if let Err(mistakes) = Config::parse(text, Path::new("/etc/hutong")) {
+        assert!(!mistakes.to_string().is_empty());
+    }
+}
+
+/// Records of the agent's store. What is read is written as the same bytes.
+pub(crate) fn agent_records(bytes: &[u8]) {
+    if let Ok(record) = Record::decode(bytes) {
+        let again = record.encode().unwrap();
+        assert_eq!(Record::decode(&again).unwrap(), record);
+        let _ = (record.position(), record.consistent(), record.grant_view());
+    }
+    if let Ok(record) = codec::decode::<StreamRecord>(bytes) {
+        let _ = (record.state.is_drained(), record.state.checkpoint_due());
+        assert_eq!(
+            codec::decode::<StreamRecord>(&codec::encode(&record).unwrap()).unwrap(),
+            record
+        );
+    }
+}

@@ -1,0 +1,331 @@
+//! Delivering in the model. Real: where a delivery starts, its parcels (snapshot, tail, filter,
+//! projection), every message's encoding, the sink with its file, record and images. Played: the two
+//! loops that hand messages over (`gate::deliver`, `link::deliver`), as steps.
+
+use std::collections::VecDeque;
+use std::fs;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context as TaskContext, Poll, Wake, Waker};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use bytes::Bytes;
+use hutong_agent::sinks::{Disposal, LineFormat, Sink, SubscriptionKey, Taken};
+use hutong_hub::routes::{Delivery, Parcel};
+use hutong_schema::grant::GrantId;
+use hutong_schema::wire::frame::{self, Message};
+use hutong_schema::wire::v1::subscribe::{
+    CheckpointReport, SubscribeOpen, SubscribeReady, Withdrawn,
+};
+use hutong_schema::wire::v1::{RefusalCode, Refused};
+
+use super::publishing::content;
+use super::received::{nothing_else_is_named, read_file};
+use super::sim::Sim;
+use super::truth::{digest, granted};
+use super::world;
+
+/// Messages that may be on their way.
+const WINDOW: usize = 8;
+
+/// One subscription of an agent.
+pub(crate) struct Subscription {
+    pub(crate) agent: usize,
+    pub(crate) grant: GrantId,
+    pub(crate) stream: Option<SubscribeStream>,
+    /// The grant ended and the data were disposed of.
+    pub(crate) ended: bool,
+}
+
+/// A subscribe stream as both ends see it, and what is between them.
+pub(crate) struct SubscribeStream {
+    down: VecDeque<Bytes>,
+    /// `None` once the hub has finished the stream.
+    delivery: Option<Delivery>,
+    sink: Sink,
+    begun: bool,
+}
+
+impl SubscribeStream {
+    pub(crate) fn sink(&self) -> &Sink {
+        &self.sink
+    }
+}
+
+/// Polls once: what is there now.
+fn now<T>(future: impl Future<Output = T>) -> Option<T> {
+    let mut future = pin!(future);
+    match future.as_mut().poll(&mut TaskContext::from_waker(Waker::noop())) {
+        Poll::Ready(done) => Some(done),
+        Poll::Pending => None,
+    }
+}
+
+struct Woken(AtomicBool, std::thread::Thread);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Release);
+        self.1.unpark();
+    }
+}
+
+/// Drives a future until it has waited so many times, each time until what it waited for is done. Whether
+/// it came to its end.
+fn drive(future: impl Future, waits: u8) -> bool {
+    let mut future = pin!(future);
+    let woken = Arc::new(Woken(AtomicBool::new(false), std::thread::current()));
+    let waker = Waker::from(Arc::clone(&woken));
+    for _ in 0..waits {
+        if future.as_mut().poll(&mut TaskContext::from_waker(&waker)).is_ready() {
+            return true;
+        }
+        while !woken.0.swap(false, Ordering::AcqRel) {
+            std::thread::park_timeout(std::time::Duration::from_millis(100));
+        }
+    }
+    false
+}
+
+impl Sim {
+    /// The subscriptions that agents know of: the hub's list, and what they received before.
+    pub(crate) fn learn_grants(&mut self) {
+        for agent in 0..self.agents.len() {
+            if !self.agents[agent].connected {
+                continue;
+            }
+            for view in self.hub.router.grants_of(&world::department(agent)) {
+                let grant = view.grant.id;
+                let known = |s: &&mut Subscription| s.agent == agent && s.grant == grant;
+                match self.subscriptions.iter_mut().find(known) {
+                    Some(known) => known.ended = false,
+                    None => self.subscriptions.push(Subscription {
+                        agent,
+                        grant,
+                        stream: None,
+                        ended: false,
+                    }),
+                }
+            }
+        }
+    }
+
+    fn key(&self, at: usize) -> Result<SubscriptionKey> {
+        let subscription = &self.subscriptions[at];
+        let node = self.agents[subscription.agent].name()?;
+        Ok(SubscriptionKey { node, grant: subscription.grant })
+    }
+
+    /// Opens a subscribe stream.
+    pub(crate) fn subscribe(&mut self, at: usize) -> Result<bool> {
+        let Some(subscription) = self.subscriptions.get(at) else { return Ok(false) };
+        let agent = &self.agents[subscription.agent];
+        if !agent.connected || subscription.ended || subscription.stream.is_some() {
+            return Ok(false);
+        }
+        let folder = agent.received();
+        fs::create_dir_all(&folder)?;
+        let opening = Sink::open(agent.store.clone(), self.key(at)?, &folder, LineFormat::Jsonl);
+        let sink = self.runtime.block_on(opening)?;
+        let (cursor, resume) = sink.record().position();
+        let open =
+            SubscribeOpen { grant: subscription.grant, cursor, resume, credit_bytes: 1 << 20 };
+        let (node, department) = (world::node(agent.index), world::department(agent.index));
+        let attached =
+            self.runtime.block_on(async { self.hub.router.attach(node, &department, &open) });
+        let (first, delivery) = match attached {
+            Ok((ready, delivery)) => (content(&ready)?, Some(delivery)),
+            Err(refused) => {
+                self.figures.refused(&refused);
+                (content(&refused)?, None)
+            }
+        };
+        let down = VecDeque::from([first]);
+        self.subscriptions[at].stream =
+            Some(SubscribeStream { down, delivery, sink, begun: false });
+        Ok(true)
+    }
+
+    /// The hub tells the next message, if there is anything to tell.
+    pub(crate) fn tell(&mut self, at: usize) -> Result<bool> {
+        let Some(subscription) = self.subscriptions.get_mut(at) else { return Ok(false) };
+        let grant = subscription.grant;
+        let Some(stream) = &mut subscription.stream else { return Ok(false) };
+        let Some(delivery) = &mut stream.delivery else { return Ok(false) };
+        if stream.down.len() >= WINDOW {
+            return Ok(false);
+        }
+        let told = self.runtime.block_on(async { now(delivery.next()) });
+        let message = match told {
+            None => return Ok(false),
+            Some(Ok(parcel)) => {
+                let message = match &parcel {
+                    Parcel::Chunk(chunk) => content(&chunk.message())?,
+                    Parcel::End(end) => content(end)?,
+                    Parcel::Tail(tail) => content(&tail.message())?,
+                    Parcel::Mark(mark) => content(mark)?,
+                    Parcel::Repair(repair) => content(&repair.message())?,
+                    Parcel::Withdrawn(reason) => content(&Withdrawn { reason: reason.clone() })?,
+                };
+                if matches!(parcel, Parcel::Withdrawn(_)) {
+                    stream.delivery = None;
+                }
+                message
+            }
+            Some(Err(error)) => {
+                stream.delivery = None;
+                content(&Refused::from(error))?
+            }
+        };
+        let record = self.hub.registry.grant(grant);
+        if let Some(record) = record {
+            nothing_else_is_named(&self.truth, &record.grant, &message)?;
+        }
+        stream.down.push_back(message);
+        self.figures.told += 1;
+        Ok(true)
+    }
+
+    /// The agent takes a message of a subscribe stream.
+    pub(crate) fn receive(&mut self, at: usize) -> Result<bool> {
+        let Some(subscription) = self.subscriptions.get_mut(at) else { return Ok(false) };
+        let Some(stream) = &mut subscription.stream else { return Ok(false) };
+        let Some(message) = stream.down.pop_front() else { return Ok(false) };
+        let kind = frame::split(&message)?.0;
+        if !stream.begun && kind == SubscribeReady::KIND {
+            let ready: SubscribeReady = frame::expect(&message)?;
+            let begun =
+                self.runtime.block_on(stream.sink.begin(&ready)).context("a delivery begins")?;
+            self.figures.began(begun);
+            stream.begun = true;
+            return Ok(true);
+        }
+        ensure!(
+            stream.begun || kind == Refused::KIND,
+            "{kind:#04x} before the stream was answered"
+        );
+        let taken = self.runtime.block_on(stream.sink.take(&message));
+        match taken
+            .with_context(|| format!("grant {} cannot take a message", subscription.grant))?
+        {
+            Taken::Chunk { .. } => {}
+            Taken::Changes { .. } => self.figures.taken += 1,
+            Taken::Complete => self.check_subscription(at)?,
+            Taken::Mark(cursor) => {
+                if stream.sink.record().consistent() {
+                    self.runtime.block_on(stream.sink.commit())?;
+                    let digest = self.runtime.block_on(stream.sink.digest())?;
+                    if let Some(delivery) = &stream.delivery {
+                        delivery.report(CheckpointReport { cursor, digest });
+                    }
+                    self.figures.marks += 1;
+                    self.check_subscription(at)?;
+                }
+            }
+            Taken::Withdrawn(reason) => self.dispose(at, &reason)?,
+            Taken::Refused(refused) => {
+                let held = stream.sink.holds_anything();
+                self.note(format!("    grant {}: {refused}", self.subscriptions[at].grant));
+                if refused.reason() == Some(RefusalCode::NotGranted) && held {
+                    self.dispose(at, &refused.detail)?;
+                } else {
+                    // Without anything held it stands still until it is granted again.
+                    let subscription = &mut self.subscriptions[at];
+                    subscription.stream = None;
+                    subscription.ended = refused.reason() == Some(RefusalCode::NotGranted);
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    fn dispose(&mut self, at: usize, reason: &str) -> Result<()> {
+        let Some(stream) = self.subscriptions[at].stream.take() else { return Ok(()) };
+        let disposing = stream.sink.dispose(reason, Disposal::Delete, hutong_certs::clock::now());
+        self.runtime.block_on(disposing)?;
+        self.subscriptions[at].ended = true;
+        self.figures.withdrawn += 1;
+        let key = self.key(at)?;
+        let live = self.agents[self.subscriptions[at].agent].received();
+        ensure!(!live.join(format!("{}.jsonl", key.grant)).exists(), "the data of an ended grant");
+        Ok(())
+    }
+
+    /// The agent makes durable what it received, and tells the hub.
+    pub(crate) fn commit(&mut self, at: usize) -> Result<bool> {
+        let Some(subscription) = self.subscriptions.get_mut(at) else { return Ok(false) };
+        let Some(stream) = &mut subscription.stream else { return Ok(false) };
+        if !stream.begun || stream.sink.dirty().is_none() {
+            return Ok(false);
+        }
+        self.runtime.block_on(stream.sink.commit())?;
+        let record = stream.sink.record();
+        if let (Some(delivery), None, Some(cursor)) =
+            (&stream.delivery, &record.staged, record.cursor)
+        {
+            delivery.durable(cursor);
+        }
+        self.check_subscription(at)?;
+        Ok(true)
+    }
+
+    /// Begins to make durable what was received, and gets so far; what is on the disk is left as it is.
+    pub(crate) fn commit_in_part(&mut self, agent: usize, waits: u8) {
+        let streams = self.subscriptions.iter_mut().filter(|s| s.agent == agent);
+        for stream in streams.filter_map(|subscription| subscription.stream.as_mut()) {
+            if stream.begun && stream.sink.dirty().is_some() {
+                let _runtime = self.runtime.enter();
+                if !drive(stream.sink.commit(), waits) {
+                    self.figures.cut_commits += 1;
+                }
+            }
+        }
+    }
+
+    /// What a subscription holds durably is what its cursor says: from the store and the file as they are
+    /// on the disk.
+    pub(crate) fn check_subscription(&mut self, at: usize) -> Result<()> {
+        let subscription = &self.subscriptions[at];
+        let agent = &self.agents[subscription.agent];
+        let key = self.key(at)?;
+        let Some(record) = key.record(&agent.store)? else { return Ok(()) };
+        let Some(cursor) = record.cursor else { return Ok(()) };
+        if !record.consistent() || record.rename_due {
+            return Ok(());
+        }
+        let Some(view) = record.grant_view() else { bail!("a cursor without a view") };
+        let Some(place) = self.hub.views.place(&view.grant.target) else { return Ok(()) };
+        let Some(moment) = self.truth.moment(place, cursor.seq, cursor.feed_hash) else {
+            // The hub's disk lied, or has not applied it again: it will be told.
+            ensure!(
+                self.truth.lied || cursor.seq > self.truth.head(place),
+                "grant {} holds a position that never was: {cursor:?}",
+                subscription.grant
+            );
+            return Ok(());
+        };
+        let expected = granted(&view.grant, place, moment)?;
+        let path = agent.received().join(format!("{}.jsonl", subscription.grant));
+        let held = read_file(&path, &record)
+            .with_context(|| format!("{} to {}", path.display(), record.length))?;
+        ensure!(
+            held == expected,
+            "grant {} at {cursor:?} holds {held:?}, and should hold {expected:?}",
+            subscription.grant
+        );
+        let answer = hutong_agent::sinks::answer(
+            &agent.store,
+            &key,
+            &hutong_schema::wire::v1::control::Depth::Root,
+        )?;
+        let hutong_schema::wire::v1::control::DigestFound::Root { digest: told, .. } = answer
+        else {
+            bail!("no digest of what is held: {answer:?}");
+        };
+        ensure!(told == digest(&expected), "the digest is not that of what is held");
+        self.figures.checks += 1;
+        Ok(())
+    }
+}
