@@ -15,7 +15,7 @@ use crate::{
     govern::{Command, Outcome},
     views::registry::Entry,
 };
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 /// Entries in one page: the largest entry known has some 100 items, 20 KiB.
 const PAGE: usize = 40;
@@ -29,6 +29,7 @@ pub(super) async fn catalogue_apply(
     apply: &CatalogueApply,
     writer: &mut FrameWriter,
 ) -> Result<(), StreamFailure> {
+    peer.share.command(Instant::now())?;
     let entries: Vec<CatalogueEntry> = apply.entries.read().map_err(|error| {
         Refused::new(RefusalCode::Catalogue, format!("the entries cannot be read: {error}"))
     })?;
@@ -38,7 +39,7 @@ pub(super) async fn catalogue_apply(
     }
     let department = peer.department;
     let outcome =
-        peer.rooms.governor.command(Command::PublishEntries { department, entries }).await?;
+        peer.rooms().governor.command(Command::PublishEntries { department, entries }).await?;
     let Outcome::EntriesPublished { changed, unchanged, warnings } = outcome else {
         return Err(Refused::new(RefusalCode::Internal, "the command had another outcome").into());
     };
@@ -52,8 +53,9 @@ pub(super) async fn catalogue_list(
     list: &CatalogueList,
     writer: &mut FrameWriter,
 ) -> Result<(), StreamFailure> {
+    peer.share.question(Instant::now())?;
     let entries: Vec<Arc<Entry>> = {
-        let registry = peer.rooms.registry.read();
+        let registry = peer.rooms().registry.read();
         let asked = |entry: &&Arc<Entry>| !list.own || entry.entry.provider == peer.department;
         registry.entries_after(list.after.as_ref()).filter(asked).take(PAGE + 1).cloned().collect()
     };
@@ -67,7 +69,8 @@ pub(super) async fn catalogue_list(
 
 /// Lists the grants in force for the node's department.
 pub(super) async fn grant_list(peer: &Peer, writer: &mut FrameWriter) -> Result<(), StreamFailure> {
-    let views = peer.rooms.router.grants_of(&peer.department);
+    peer.share.question(Instant::now())?;
+    let views = peer.rooms().router.grants_of(&peer.department);
     let grants = Json::of(&views).map_err(unwritable)?;
     writer.send(&GrantPage { grants }).await?;
     Ok(())

@@ -1,9 +1,10 @@
 //! A publish stream: batches in, cumulative acknowledgements out.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, time::Instant};
 
 use hutong_certs::stream::{FrameReader, FrameWriter};
 use hutong_schema::{
+    batch::BatchKind,
     limits::{FRAME_BYTES_MAX, REJECTIONS_MAX},
     wire::{
         frame::{self, Message},
@@ -34,10 +35,14 @@ pub(super) async fn serve(
     reader: &mut FrameReader,
     writer: &mut FrameWriter,
 ) -> Result<(), StreamFailure> {
-    let (lane, mut ready) = peer.rooms.intake.open(peer.node, &open).await?;
-    ready.credit_bytes = peer.limits.publish_credit;
+    if open.epoch == 0 {
+        peer.share.command(Instant::now())?;
+    }
+    let (lane, mut ready) = peer.rooms().intake.open(peer.node, &open).await?;
+    let _wide = peer.share.publishes();
+    ready.credit_bytes = peer.hall.limits.publish_credit;
     writer.send(&ready).await?;
-    let credit = usize::try_from(peer.limits.publish_credit).unwrap_or(usize::MAX);
+    let credit = usize::try_from(peer.hall.limits.publish_credit).unwrap_or(usize::MAX);
     let mut under_way = UnderWay { batches: VecDeque::new(), bytes: 0, held: None };
     loop {
         tokio::select! {
@@ -53,9 +58,13 @@ pub(super) async fn serve(
                     break;
                 }
                 let batch: Batch<'_> = frame::expect(&content)?;
+                if batch.header.kind == BatchKind::Checkpoint {
+                    // The hub counts all rows for it.
+                    peer.share.command(Instant::now())?;
+                }
                 let payload = content.slice_ref(batch.payload);
                 let bytes = payload.len();
-                let admitted = peer.rooms.intake.submit(&lane, batch.header, batch.chain, payload).await?;
+                let admitted = peer.rooms().intake.submit(&lane, batch.header, batch.chain, payload).await?;
                 under_way.bytes += bytes;
                 under_way.batches.push_back((bytes, admitted));
             }
