@@ -1,6 +1,7 @@
 //! The hub's configuration: a file, and `HUTONG_<SECTION>__<KEY>` variables above it.
 
 mod gate;
+mod quota;
 mod reader;
 
 use std::{
@@ -278,6 +279,7 @@ fn intake(reader: &mut Reader) -> IntakeOptions {
         group: reader.number("intake.group", default.group, 1..=4_096),
         backlog_bytes: mib(reader, "intake.backlog_mib", backlog, 1..=1 << 20) as u64,
         retry_ms: reader.number("intake.retry_ms", default.retry_ms, 10..=600_000),
+        quotas: quota::read(reader),
     }
 }
 

@@ -83,3 +83,17 @@ fn days_begin_in_the_time_zone_of_the_exchange() {
     let evening: Timestamp = "2026-11-21T16:30:00Z".parse().expect("a time");
     assert_eq!(config.today(evening), jiff::civil::date(2026, 11, 22));
 }
+
+#[test]
+fn a_department_may_have_bounds_of_its_own() {
+    let text =
+        format!("{LEAST}[quota]\nrows = 10\n[quota.departments.11100000000013338W]\nmib = 5\n");
+    let variables = [("HUTONG_QUOTA__DEPARTMENTS__11100000000013338W__ENTRIES", "7")];
+    let quotas = load(&text, &variables).expect("valid").intake.quotas;
+    let own = quotas.of("11100000000013338W".parse().expect("a code"));
+    assert_eq!((own.rows, own.bytes, own.entries), (10, 5 << 20, 7));
+    let other = quotas.of("91350100M000100Y43".parse().expect("a code"));
+    assert_eq!((other.rows, other.bytes), (10, 0));
+    let wrong = format!("{LEAST}[quota.departments.nobody]\nrows = 1\n");
+    assert_eq!(mistakes(&wrong), ["quota.departments.nobody"]);
+}

@@ -23,6 +23,9 @@ const PAGE: usize = 40;
 /// Most entries in one command.
 const APPLY_MAX: usize = 500;
 
+/// What a department is told to wait whose entries are too many: somebody has to do something first.
+const QUOTA_RETRY_MS: u32 = 60_000;
+
 /// Registers or changes entries of the node's own department.
 pub(super) async fn catalogue_apply(
     peer: &Peer,
@@ -38,6 +41,7 @@ pub(super) async fn catalogue_apply(
         return Err(Refused::new(RefusalCode::Catalogue, detail).into());
     }
     let department = peer.department;
+    within_quota(peer, &entries)?;
     let outcome =
         peer.rooms().governor.command(Command::PublishEntries { department, entries }).await?;
     let Outcome::EntriesPublished { changed, unchanged, warnings } = outcome else {
@@ -45,6 +49,25 @@ pub(super) async fn catalogue_apply(
     };
     writer.send(&CatalogueApplied { changed, unchanged, warnings }).await?;
     Ok(())
+}
+
+/// Whether the department may register so many entries.
+fn within_quota(peer: &Peer, entries: &[CatalogueEntry]) -> Result<(), Refused> {
+    let allowed = peer.rooms().intake.quota(peer.department).entries as usize;
+    if allowed == 0 {
+        return Ok(());
+    }
+    let registry = peer.rooms().registry.read();
+    let new = entries.iter().filter(|entry| registry.entry_coded(&entry.code).is_none()).count();
+    if new == 0 {
+        return Ok(());
+    }
+    let own = registry.entries().filter(|entry| entry.entry.provider == peer.department).count();
+    if own + new <= allowed {
+        return Ok(());
+    }
+    let detail = format!("{own} entries are registered and {new} are new; {allowed} are allowed");
+    Err(Refused::new(RefusalCode::Quota, detail).retry_after(QUOTA_RETRY_MS))
 }
 
 /// Lists entries page by page in the order of codes.

@@ -94,9 +94,7 @@ pub(super) async fn greet(
 ///
 /// # Errors
 /// When it showed none of a node.
-pub(super) fn identity(
-    connection: &quinn::Connection,
-) -> Result<(CreditCode, NodeName), Refused> {
+pub(super) fn identity(connection: &quinn::Connection) -> Result<(CreditCode, NodeName), Refused> {
     let identity = hutong_certs::tls::require_identity(connection)
         .map_err(|error| Refused::new(RefusalCode::Identity, error.to_string()))?;
     Ok((identity.department, identity.node))

@@ -56,8 +56,7 @@ pub(super) async fn serve(connection: quinn::Connection, hall: Arc<Hall>, mut st
     tracing::info!(node = guest.name, %address, version = guest.version.number(), "node connected");
     // Streams end with the connection, and drain when the hub does.
     let cancel = hall.cancel.child_token();
-    let share =
-        hall.shares.of(guest.node, guest.department, connection.clone(), Instant::now());
+    let share = hall.shares.of(guest.node, guest.department, connection.clone(), Instant::now());
     let mut reader = guest.reader;
     reader.guard(share.guard());
     let peer = Arc::new(Peer {
@@ -183,15 +182,16 @@ async fn stream_of(peer: Arc<Peer>, mut reader: FrameReader, mut writer: FrameWr
 /// What the peer is told of a broken stream; nothing if it broke it or is gone.
 pub(super) fn refusal_of(error: &StreamError) -> Option<Refused> {
     match error {
-        StreamError::Frame(error) => {
-            Some(Refused::new(RefusalCode::Protocol, in_full(error)))
-        }
+        StreamError::Frame(error) => Some(Refused::new(RefusalCode::Protocol, in_full(error))),
         StreamError::Slow(_) => Some(Refused::new(RefusalCode::Slow, error.to_string())),
         StreamError::NoRoom(_) => {
-            let detail = format!("{error}: the hub has much to do for others, or this node's other streams are slow");
+            let detail = format!(
+                "{error}: the hub has much to do for others, or this node's other streams are slow"
+            );
             Some(Refused::new(RefusalCode::Busy, detail).retry_after(BUSY_MS))
         }
-        StreamError::Read(_) | StreamError::Write(_) | StreamError::Ended => None,
+        StreamError::Ended => Some(Refused::new(RefusalCode::Protocol, error.to_string())),
+        StreamError::Read(_) | StreamError::Write(_) => None,
     }
 }
 

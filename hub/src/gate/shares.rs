@@ -114,8 +114,7 @@ impl Shares {
             let known = departments.get(&department).and_then(Weak::upgrade);
             known.unwrap_or_else(|| {
                 departments.retain(|_, rooms| rooms.strong_count() > 0);
-                let rooms =
-                    Arc::new(all.rooms.share(limits.peers_memory, PART_OF_DEPARTMENT));
+                let rooms = Arc::new(all.rooms.share(limits.peers_memory, PART_OF_DEPARTMENT));
                 departments.insert(department, Arc::downgrade(&rooms));
                 rooms
             })
@@ -255,7 +254,6 @@ impl Drop for Widened<'_> {
         }
     }
 }
-
 
 fn refuse(code: RefusalCode, detail: String, wait: std::time::Duration) -> Refused {
     let wait = u32::try_from(wait.as_millis()).unwrap_or(u32::MAX);

@@ -127,13 +127,7 @@ impl Refused {
             detail.truncate(detail.floor_char_boundary(DETAIL_BYTES_MAX));
             detail.push_str(" …");
         }
-        Self {
-            code: code.number(),
-            detail,
-            ran: Ran::No,
-            retry_after_ms: None,
-            expected: None,
-        }
+        Self { code: code.number(), detail, ran: Ran::No, retry_after_ms: None, expected: None }
     }
 
     /// With the time after which trying again makes sense.

@@ -1,0 +1,54 @@
+//! What a hostile or broken department can do to a hub: it is refused, with a code and a count, and
+//! nobody else notices. 99 of 100 acknowledgements of an honest node take less than a second all the
+//! while, memory stays under a stated cap, and everything that was taken comes back. A larger size:
+//! `HUTONG_HOSTILE_CONNECTIONS=10000`.
+
+use anyhow::Result;
+use hutong_tests::hostile::{attacks, siege};
+
+#[test]
+fn garbage_broken_frames_bombs_and_nesting_are_refused() -> Result<()> {
+    siege("", |siege| {
+        attacks::garbage(siege)?;
+        attacks::broken_frames(siege)?;
+        attacks::bombs(siege)?;
+        attacks::nesting(siege)
+    })
+}
+
+#[test]
+fn slow_peers_hold_no_more_than_their_share() -> Result<()> {
+    siege("", |siege| {
+        attacks::frames_never_finished(siege)?;
+        attacks::streams_left_and_reset(siege)?;
+        attacks::slow_readers(siege)?;
+        attacks::silent_subscribers(siege)
+    })
+}
+
+#[test]
+fn crowds_at_the_door_do_not_shut_others_out() -> Result<()> {
+    let settings = "handshakes = 200\nretry_above = 40\nenrolments_per_address = 20\n\
+                    [enrolment]\ntimeout_seconds = 3\n";
+    siege(settings, |siege| {
+        attacks::half_open_handshakes(siege)?;
+        attacks::crowd_with_one_certificate(siege)?;
+        attacks::enrolment_door(siege)
+    })
+}
+
+#[test]
+fn a_department_gets_its_share_of_questions_commands_and_room() -> Result<()> {
+    let (burst, rate, rows) = (100, 20, 1_000);
+    let code = hutong_tests::harness::entries::department_code(1)?;
+    let settings = format!(
+        "questions_per_second = {rate}\nquestions_burst = {burst}\n\
+         commands_per_second = {rate}\ncommands_burst = {burst}\n\
+         [quota.departments.{code}]\nrows = {rows}\n"
+    );
+    siege(&settings, |siege| {
+        attacks::questions(siege, burst, rate)?;
+        attacks::commands(siege, burst, rate)?;
+        attacks::fill_the_quota(siege, rows)
+    })
+}
