@@ -202,8 +202,7 @@ impl FrameReader {
         let whole = frame::PREFIX + length;
         let here = self.buffer.len();
         if here < whole {
-            let ahead = here.saturating_mul(AHEAD).max(FIRST_BYTES).min(whole);
-            self.buffer.reserve(ahead.saturating_sub(here));
+            self.buffer.reserve(reserved(here, whole).saturating_sub(here));
             return None;
         }
         let content = self.buffer.split_to(whole).freeze().slice(frame::PREFIX..);
@@ -259,5 +258,32 @@ impl FrameWriter {
     pub async fn delivered(&mut self) {
         // Whether it was all taken or stopped: there is nothing left to do either way.
         let _ = self.stream.stopped().await;
+    }
+}
+
+/// Memory for a frame of `whole` bytes of which `here` came.
+fn reserved(here: usize, whole: usize) -> usize {
+    here.saturating_mul(AHEAD).max(FIRST_BYTES).min(whole)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_reserved_as_bytes_come() {
+        let whole = 4 << 20;
+        assert_eq!(reserved(frame::PREFIX, whole), FIRST_BYTES);
+        assert_eq!(reserved(100_000, whole), 400_000);
+        assert_eq!(reserved(2 << 20, whole), whole);
+        assert_eq!(reserved(frame::PREFIX, 100), 100);
+    }
+
+    #[test]
+    fn a_thin_line_has_time_for_a_large_frame() {
+        let pace = Pace { patience: Duration::from_secs(30), bytes_per_second: 1_024 };
+        assert_eq!(pace.within(10), Duration::from_secs(30));
+        assert_eq!(pace.within(4 << 20), Duration::from_secs(30 + 4_096));
+        assert_eq!(Pace { bytes_per_second: 0, ..pace }.within(5), Duration::from_secs(35));
     }
 }

@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | the connection broke | sent again after the reconnect, from what the hub has stored |
 //! | HT-1107 busy, HT-1004 not ready, HT-1402 too fast, HT-1009 too slow | again after the time the hub names |
-//! | HT-1111 the department's room is used up | it stands still, named in `status`, and is tried again every minute; other publications go on |
+//! | HT-1111 the department's room is used up | it stands still, named in `status`; what is not stored is dropped, and the source is read again at its next look, so that its deletes come through; other publications go on |
 //! | HT-1106 gap | again: opening compares both ends; the third time in a row it stands still |
 //! | HT-1105 forked: this state was restored from a copy, or runs twice | it stands still until `confirm`, which begins a new epoch that names every row |
 //! | HT-1104 fenced, the hub lost settled batches | once by itself a new epoch; then as above |

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use hutong_certs::stream::{FrameReader, FrameWriter};
 use hutong_schema::{
-    limits::CONTROL_FRAME_BYTES_MAX,
+    limits::{CONTROL_FRAME_BYTES_MAX, KEY_BYTES_MAX},
     wire::{
         frame::{self, Message},
         v1::{
@@ -25,6 +25,10 @@ pub(super) async fn serve(
     writer: &mut FrameWriter,
 ) -> Result<(), StreamFailure> {
     peer.share.command(Instant::now())?;
+    if open.resume.as_ref().is_some_and(|resume| resume.last_key.0.len() > KEY_BYTES_MAX) {
+        let detail = format!("a key has at most {KEY_BYTES_MAX} bytes");
+        return Err(Refused::new(RefusalCode::Protocol, detail).into());
+    }
     let (ready, mut delivery) = peer.rooms().router.attach(peer.node, &peer.department, &open)?;
     writer.send(&ready).await?;
     let _wide = peer.share.subscribes();

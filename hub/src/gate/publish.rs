@@ -44,6 +44,7 @@ pub(super) async fn serve(
     writer.send(&ready).await?;
     let credit = usize::try_from(peer.hall.limits.publish_credit).unwrap_or(usize::MAX);
     let mut under_way = UnderWay { batches: VecDeque::new(), bytes: 0, held: None };
+    let mut refusal = None;
     loop {
         tokio::select! {
             biased;
@@ -64,9 +65,19 @@ pub(super) async fn serve(
                 }
                 let payload = content.slice_ref(batch.payload);
                 let bytes = payload.len();
-                let admitted = peer.rooms().intake.submit(&lane, batch.header, batch.chain, payload).await?;
-                under_way.bytes += bytes;
-                under_way.batches.push_back((bytes, admitted));
+                let intake = &peer.rooms().intake;
+                match intake.submit(&lane, batch.header, batch.chain, payload).await {
+                    Ok(admitted) => {
+                        under_way.bytes += bytes;
+                        under_way.batches.push_back((bytes, admitted));
+                    }
+                    // What is under way is acknowledged first: a node that drops what is refused
+                    // must not use a number again that is stored.
+                    Err(refused) => {
+                        refusal = Some(refused);
+                        break;
+                    }
+                }
             }
             () = peer.cancel.cancelled() => break,
         }
@@ -76,7 +87,7 @@ pub(super) async fn serve(
         let ack = under_way.acknowledge(admitted);
         writer.send(&ack).await?;
     }
-    Ok(())
+    refusal.map_or(Ok(()), |refused| Err(refused.into()))
 }
 
 impl UnderWay {

@@ -25,6 +25,9 @@ use crate::{numbers::NodeNo, routes::RouteError};
 /// What a peer is told to wait whose frame found no room, milliseconds.
 const BUSY_MS: u32 = 1_000;
 
+/// Characters of a refusal that go into the hub's own log.
+const LOGGED_CHARS: usize = 500;
+
 /// What every stream of a connection knows.
 pub(super) struct Peer {
     pub(super) node: NodeNo,
@@ -171,7 +174,9 @@ async fn stream_of(peer: Arc<Peer>, mut reader: FrameReader, mut writer: FrameWr
     };
     if let Some(refused) = refusal {
         refusals::count_number(refused.code, "stream");
-        tracing::warn!(node = peer.name, %refused, "refused");
+        // The whole detail may repeat what the peer sent.
+        let words: String = refused.to_string().chars().take(LOGGED_CHARS).collect();
+        tracing::warn!(node = peer.name, refused = words, "refused");
         // When the peer no longer listens there is nobody left to tell.
         let _ = writer.send(&refused).await;
         reader.stop();

@@ -45,7 +45,8 @@ pub(super) struct Heard {
 
 /// An open publication.
 struct Publication {
-    _rogue: Rogue,
+    endpoint: quinn::Endpoint,
+    rogue: Rogue,
     _control: Control,
     reader: FrameReader,
     writer: FrameWriter,
@@ -103,7 +104,7 @@ impl Publication {
         let ready: PublishReady = frame::expect(&content)?;
         let (seq, chain) = (ready.last_seq, ready.chain);
         let people = people(KEYS)?;
-        Ok(Self { _rogue: rogue, _control: control, reader, writer, seq, chain, people })
+        Ok(Self { endpoint, rogue, _control: control, reader, writer, seq, chain, people })
     }
 
     async fn run(mut self, over: &AtomicBool) -> Result<Heard> {
@@ -115,6 +116,8 @@ impl Publication {
             tokio::time::sleep(PAUSE).await;
         }
         took.sort_unstable();
+        self.rogue.connection.close(0u32.into(), b"");
+        self.endpoint.wait_idle().await;
         Ok(Heard { took, rows: (turn * ROWS).min(KEYS) })
     }
 

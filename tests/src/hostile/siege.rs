@@ -4,7 +4,7 @@
 use std::fs;
 use std::net::Ipv4Addr;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use tokio::runtime::Runtime;
@@ -20,6 +20,9 @@ pub const HOSTILE_NODES: usize = 8;
 
 /// What 99 of 100 acknowledgements of an honest node must take less than: the promise.
 const PROMISED: Duration = Duration::from_secs(1);
+
+/// How long an attack is kept up that could be over in a moment.
+const AT_LEAST: Duration = Duration::from_secs(2);
 
 /// Memory that a hub of these tests may take at its peak: 512 MiB for itself with its stores, of which
 /// much is write buffers and caches, and the [`PEERS_MIB`] that it was told peers may make it hold.
@@ -115,8 +118,25 @@ impl<'e> Siege<'e> {
             let _inside = runtime.enter();
             endpoint(HOSTILE_ADDRESS)?
         };
-        let before = Census::take(exchange)?;
+        // The agent and the honest node; levels are told every second.
+        let mut before = Census::take(exchange)?;
+        until_true(SOON, "two nodes are connected", || {
+            before = Census::take(exchange)?;
+            Ok(before.connections == 2.0)
+        })?;
         Ok(Self { exchange, runtime, door, endpoint, grant, granted, honest, before })
+    }
+
+    /// Repeats an attack for a while, so that honest nodes have time to suffer.
+    ///
+    /// # Errors
+    /// The attack's.
+    pub fn repeat(&mut self, attack: impl Fn(&mut Self) -> Result<()>) -> Result<()> {
+        let began = Instant::now();
+        while began.elapsed() < AT_LEAST {
+            attack(self)?;
+        }
+        Ok(())
     }
 
     /// Refusals that the hub has counted with this code and reason; any reason if it is empty.
@@ -156,6 +176,7 @@ impl<'e> Siege<'e> {
     /// log has no error, and source and hub are equal.
     fn judge(mut self) -> Result<()> {
         self.endpoint.close(0u32.into(), b"");
+        self.runtime.block_on(self.endpoint.wait_idle());
         let heard = self.honest.take().context("the honest node")?.end()?;
         let (p99, acknowledged) = (heard.p99(), heard.took.len());
         ensure!(acknowledged >= 20, "only {acknowledged} batches were acknowledged");

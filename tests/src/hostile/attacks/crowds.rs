@@ -22,9 +22,6 @@ use crate::harness::wait::until_true;
 /// Handshakes under way at once, when one certificate comes again and again.
 const AT_ONCE: usize = 32;
 
-/// More connections than that from one certificate: `HUTONG_HOSTILE_CONNECTIONS`.
-const CONNECTIONS: usize = 1_000;
-
 /// First packets from more sockets than the hub has places for handshakes. Addresses must be proven
 /// from then on; whoever does so gets in all the while.
 pub fn half_open_handshakes(siege: &mut Siege<'_>) -> Result<()> {
@@ -59,10 +56,8 @@ impl Siege<'_> {
     }
 }
 
-/// One certificate, a thousand connections: few are kept, the others are told why not.
-pub fn crowd_with_one_certificate(siege: &mut Siege<'_>) -> Result<()> {
-    let wished = std::env::var("HUTONG_HOSTILE_CONNECTIONS").ok();
-    let connections = wished.and_then(|text| text.parse().ok()).unwrap_or(CONNECTIONS);
+/// One certificate, thousands of connections: few are kept, the others are told why not.
+pub fn crowd_with_one_certificate(siege: &mut Siege<'_>, connections: usize) -> Result<()> {
     let (door, endpoint) = (siege.door.clone(), siege.endpoint.clone());
     let refused = siege.runtime.block_on(async {
         let config = door.tls("h0", Windows::default())?;

@@ -70,7 +70,11 @@ async fn begin_everywhere(
             let content = vec![kind::BATCH; FRAME_BYTES_MAX - 1];
             raw.write_all(&u32::try_from(FRAME_BYTES_MAX)?.to_le_bytes()).await?;
             // The hub stops reading sooner or later.
-            let writing = tokio::spawn(async move { (raw.write_all(&content).await, raw).0 });
+            let writing = tokio::spawn(async move {
+                // Dropped, the stream would be finished.
+                let _ = raw.write_all(&content).await;
+                raw
+            });
             let next = tokio::time::timeout(SOON, reader.next(CONTROL_FRAME_BYTES_MAX)).await;
             let content = next.context("a stream was not told")??.context("a refusal")?;
             drop((writing, connection));
