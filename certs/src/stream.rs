@@ -20,6 +20,10 @@ const FIRST_BYTES: usize = 64 * 1024;
 /// How much more is reserved than came so far: whoever wants memory taken must send a quarter of it.
 const AHEAD: usize = 4;
 
+/// How long a frame waits for room. What came of it already lies in the connection's window, where it is
+/// in the way of the node's other streams: better to let the node try again.
+const ROOM_WITHIN: Duration = Duration::from_secs(2);
+
 /// Frames up to this size are not counted in a [`Room`]: a stream has one at a time, and streams are
 /// bounded.
 const UNCOUNTED_BYTES: usize = 1024;
@@ -188,7 +192,7 @@ impl FrameReader {
         let held = match guard.room.try_take(length) {
             Some(held) => Some(held),
             None => {
-                let found = timeout_at(begun + guard.pace.patience, guard.room.take(length)).await;
+                let found = timeout_at(begun + ROOM_WITHIN, guard.room.take(length)).await;
                 // The time that was waited for room is not the peer's.
                 self.begun = Some(Instant::now());
                 found.map_err(|_| StreamError::NoRoom(length))?

@@ -11,20 +11,20 @@ use hutong_tests::hostile::{attacks, siege};
 #[test]
 fn garbage_broken_frames_bombs_and_nesting_are_refused() -> Result<()> {
     siege("", |siege| {
-        siege.repeat(attacks::garbage)?;
-        siege.repeat(attacks::broken_frames)?;
-        siege.repeat(attacks::bombs)?;
-        siege.repeat(attacks::nesting)
+        siege.repeat("garbage", attacks::garbage)?;
+        siege.repeat("broken_frames", attacks::broken_frames)?;
+        siege.repeat("bombs", attacks::bombs)?;
+        siege.repeat("nesting", attacks::nesting)
     })
 }
 
 #[test]
 fn slow_peers_hold_no_more_than_their_share() -> Result<()> {
     siege("", |siege| {
-        attacks::frames_never_finished(siege)?;
-        attacks::streams_left_and_reset(siege)?;
-        attacks::slow_readers(siege)?;
-        attacks::silent_subscribers(siege)
+        siege.play("frames_never_finished", attacks::frames_never_finished)?;
+        siege.play("streams_left_and_reset", attacks::streams_left_and_reset)?;
+        siege.play("slow_readers", attacks::slow_readers)?;
+        siege.play("silent_subscribers", attacks::silent_subscribers)
     })
 }
 
@@ -46,9 +46,11 @@ fn crowds(connections: usize) -> Result<()> {
                     handshakes = 200\nretry_above = 40\nenrolments_per_address = 20\n\
                     [enrolment]\ntimeout_seconds = 3\n";
     siege(settings, |siege| {
-        attacks::half_open_handshakes(siege)?;
-        attacks::crowd_with_one_certificate(siege, connections)?;
-        attacks::enrolment_door(siege)
+        siege.play("half_open_handshakes", attacks::half_open_handshakes)?;
+        siege.play("crowd_with_one_certificate", |siege| {
+            attacks::crowd_with_one_certificate(siege, connections)
+        })?;
+        siege.play("enrolment_door", attacks::enrolment_door)
     })
 }
 
@@ -62,8 +64,8 @@ fn a_department_gets_its_share_of_questions_commands_and_room() -> Result<()> {
          [quota.departments.{code}]\nrows = {rows}\n"
     );
     siege(&settings, |siege| {
-        attacks::questions(siege, burst, rate)?;
-        attacks::commands(siege, burst, rate)?;
-        attacks::fill_the_quota(siege, rows)
+        siege.play("questions", |siege| attacks::questions(siege, burst, rate))?;
+        siege.play("commands", |siege| attacks::commands(siege, burst, rate))?;
+        siege.play("fill_the_quota", |siege| attacks::fill_the_quota(siege, rows))
     })
 }

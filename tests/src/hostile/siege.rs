@@ -2,6 +2,7 @@
 //! and the judgement at the end.
 
 use std::fs;
+use std::io::Write;
 use std::net::Ipv4Addr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -24,9 +25,9 @@ const PROMISED: Duration = Duration::from_secs(1);
 /// How long an attack is kept up that could be over in a moment.
 const AT_LEAST: Duration = Duration::from_secs(2);
 
-/// Memory that a hub of these tests may take at its peak: 512 MiB for itself with its stores, of which
-/// much is write buffers and caches, and the [`PEERS_MIB`] that it was told peers may make it hold.
-const MEMORY: u64 = (512 + PEERS_MIB) << 20;
+/// Memory that a hub of these tests may take at its peak: 256 MiB for itself with stores and caches that
+/// hold little, and the [`PEERS_MIB`] that it was told peers may make it hold. See docs/limits.md.
+const MEMORY: u64 = (256 + PEERS_MIB) << 20;
 const PEERS_MIB: u64 = 128;
 
 /// Rows that the honest department publishes with its agent, and that the hostile one is granted.
@@ -127,16 +128,29 @@ impl<'e> Siege<'e> {
         Ok(Self { exchange, runtime, door, endpoint, grant, granted, honest, before })
     }
 
-    /// Repeats an attack for a while, so that honest nodes have time to suffer.
+    /// Plays an attack, and tells how long it took whoever runs the test with `--nocapture`.
     ///
     /// # Errors
     /// The attack's.
-    pub fn repeat(&mut self, attack: impl Fn(&mut Self) -> Result<()>) -> Result<()> {
+    pub fn play(&mut self, name: &str, attack: impl Fn(&mut Self) -> Result<()>) -> Result<()> {
         let began = Instant::now();
-        while began.elapsed() < AT_LEAST {
-            attack(self)?;
-        }
+        attack(self).with_context(|| name.to_owned())?;
+        tell(&format!("{name}: {:.1} s", began.elapsed().as_secs_f64()));
         Ok(())
+    }
+
+    /// The same, again and again for a while: so that honest nodes have time to suffer.
+    ///
+    /// # Errors
+    /// The attack's.
+    pub fn repeat(&mut self, name: &str, attack: impl Fn(&mut Self) -> Result<()>) -> Result<()> {
+        self.play(name, |siege| {
+            let began = Instant::now();
+            while began.elapsed() < AT_LEAST {
+                attack(siege)?;
+            }
+            Ok(())
+        })
     }
 
     /// Refusals that the hub has counted with this code and reason; any reason if it is empty.
@@ -208,19 +222,19 @@ impl<'e> Siege<'e> {
         self.exchange.equal(SOON)?;
         let honest = "300002/000001".parse()?;
         self.exchange.rows(&honest, heard.rows as u64, SOON)?;
-        // Figures for whoever runs it with --nocapture.
-        let mut out = std::io::stderr();
-        let median = heard.took[acknowledged / 2];
-        let _ = std::io::Write::write_fmt(
-            &mut out,
-            format_args!(
-                "{acknowledged} acknowledgements, median {median:?}, 99 % {p99:?}, peak {} MiB\n",
-                peak >> 20
-            ),
-        );
+        let (median, peak) = (heard.took[acknowledged / 2], peak >> 20);
+        tell(&format!(
+            "{acknowledged} acknowledgements, median {median:?}, 99 % {p99:?}, peak {peak} MiB"
+        ));
         self.exchange.hub.stop()?;
         self.exchange.log_is_sound()
     }
+}
+
+/// A figure, for whoever looks.
+fn tell(text: &str) {
+    // Standard error may be closed; then nobody wants to know.
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 impl Census {
