@@ -29,7 +29,8 @@ pub(super) async fn serve(
         let detail = format!("a key has at most {KEY_BYTES_MAX} bytes");
         return Err(Refused::new(RefusalCode::Protocol, detail).into());
     }
-    let (ready, mut delivery) = peer.rooms().router.attach(peer.node, &peer.department, &open)?;
+    let (ready, mut delivery) =
+        peer.rooms().router.attach(peer.node, &peer.department, &open).await?;
     writer.send(&ready).await?;
     let _wide = peer.share.subscribes();
     let mut credit = open.credit_bytes;

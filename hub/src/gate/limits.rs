@@ -39,7 +39,7 @@ pub struct GateLimits {
     pub connects_burst: u32,
     /// Connections for enrolment at once. Whoever knows the hub's address may open one.
     pub enrolments: usize,
-    /// The same from one address.
+    /// The same from one address: a whole city's first start may share one, eight for each machine.
     pub enrolments_per_address: usize,
     /// Streams that one node may have open at once. Memory is reserved per permitted stream, so it
     /// is small; resources beyond it take turns.
@@ -95,8 +95,8 @@ impl Default for GateLimits {
             connections_per_node: 4,
             connects_per_second: 200,
             connects_burst: 4_096,
-            enrolments: 256,
-            enrolments_per_address: 64,
+            enrolments: 1_536,
+            enrolments_per_address: 1_024,
             streams_per_node: 32,
             stream_window: 8 * 1024 * 1024,
             connection_window: 8 * 1024 * 1024,

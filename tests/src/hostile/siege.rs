@@ -37,8 +37,7 @@ const ROWS: usize = 5_000;
 const HOSTILE_ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 66);
 
 /// Limits that are reached sooner than those of a city's hub.
-const SETTINGS: &str =
-    "[gate]\npeers_mib = 128\npatience_seconds = 2\ngreeting_seconds = 3\nslowest_line = 1000000\n";
+const SETTINGS: &str = "[disk]\nlow_percent = 0\nfull_percent = 0\n[gate]\npeers_mib = 128\npatience_seconds = 2\ngreeting_seconds = 3\nslowest_line = 1000000\n";
 
 /// Only one at a time: times are measured.
 static ALONE: Mutex<()> = Mutex::new(());
@@ -135,7 +134,9 @@ impl<'e> Siege<'e> {
     pub fn play(&mut self, name: &str, attack: impl Fn(&mut Self) -> Result<()>) -> Result<()> {
         let began = Instant::now();
         attack(self).with_context(|| name.to_owned())?;
-        tell(&format!("{name}: {:.1} s", began.elapsed().as_secs_f64()));
+        let process = self.exchange.hub.process().context("the hub runs")?;
+        let peak = process.peak_memory().context("its memory")? >> 20;
+        tell(&format!("{name}: {:.1} s, peak {peak} MiB", began.elapsed().as_secs_f64()));
         Ok(())
     }
 

@@ -178,7 +178,8 @@ impl Rogue {
         bytes: &[u8],
         finish: bool,
     ) -> Result<(quinn::SendStream, FrameReader)> {
-        let (mut send, receive) = self.connection.open_bi().await?;
+        let opening = tokio::time::timeout(ANSWER_WITHIN, self.connection.open_bi());
+        let (mut send, receive) = opening.await.context("no stream is to be had")??;
         send.write_all(bytes).await?;
         if finish {
             send.finish()?;

@@ -19,6 +19,10 @@ use crate::harness::wait::until_true;
 /// Streams that a node has left beside its control stream.
 const STREAMS: usize = 31;
 
+/// Streams on which a node begins the largest frame. What waits unread is in the way of the node's
+/// others, so that more would only take longer.
+const PUBLISHING: usize = 8;
+
 /// Every node begins the largest frame on every stream and keeps its last byte back: what the hub holds
 /// for them stays within the department's share, and each stream is told why it ends.
 pub fn frames_never_finished(siege: &mut Siege<'_>) -> Result<()> {
@@ -45,7 +49,7 @@ pub fn frames_never_finished(siege: &mut Siege<'_>) -> Result<()> {
         }
         anyhow::Ok(told)
     })?;
-    let streams = HOSTILE_NODES * STREAMS;
+    let streams = HOSTILE_NODES * PUBLISHING;
     ensure!(told.len() == streams, "{} of {streams} streams were told", told.len());
     for code in &told {
         let known = [RefusalCode::Slow.number(), RefusalCode::Busy.number()].map(u64::from);
@@ -53,7 +57,7 @@ pub fn frames_never_finished(siege: &mut Siege<'_>) -> Result<()> {
     }
     // Most find no room at all: all departments have 32 MiB here for frames, one a quarter of that.
     siege.counted(RefusalCode::Busy.number(), "stream", streams / 2)?;
-    siege.counted(RefusalCode::Slow.number(), "stream", 4)
+    siege.counted(RefusalCode::Slow.number(), "stream", 2)
 }
 
 async fn begin_everywhere(
@@ -63,7 +67,7 @@ async fn begin_everywhere(
 ) -> Result<Vec<u64>> {
     // What waits unread is in the way of what comes behind it: all streams are opened first.
     let mut opened = Vec::new();
-    for _ in 0..STREAMS {
+    for _ in 0..PUBLISHING {
         opened.push(publication.open(rogue, epoch).await?);
     }
     let mut begun = tokio::task::JoinSet::new();
