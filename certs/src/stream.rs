@@ -134,21 +134,37 @@ impl FrameReader {
                     return Ok(Some(content));
                 }
             }
-            let mut chunks: [Bytes; CHUNKS] = std::array::from_fn(|_| Bytes::new());
-            let read = match self.deadline(announced) {
-                None => self.stream.read_chunks(&mut chunks).await?,
-                Some((end, within)) => timeout_at(end, self.stream.read_chunks(&mut chunks))
-                    .await
-                    .map_err(|_| StreamError::Slow(within))??,
-            };
-            match read {
-                Some(count) => {
-                    chunks[..count].iter().for_each(|c| self.buffer.extend_from_slice(c))
+            let more = match self.deadline(announced) {
+                None => self.fill().await?,
+                Some((end, within)) => {
+                    timeout_at(end, self.fill()).await.map_err(|_| StreamError::Slow(within))??
                 }
-                None if self.buffer.is_empty() => return Ok(None),
-                None => return Err(StreamError::Ended),
+            };
+            match more {
+                true => {}
+                false if self.buffer.is_empty() => return Ok(None),
+                false => return Err(StreamError::Ended),
             }
         }
+    }
+
+    /// Waits until the next frame begins to come, or the peer finished the stream.
+    ///
+    /// # Errors
+    /// When the stream breaks.
+    pub async fn begins(&mut self) -> Result<(), StreamError> {
+        if self.buffer.is_empty() {
+            self.fill().await?;
+        }
+        Ok(())
+    }
+
+    /// Takes what has come, or waits for it; `false` when the peer finished the stream.
+    async fn fill(&mut self) -> Result<bool, StreamError> {
+        let mut chunks: [Bytes; CHUNKS] = std::array::from_fn(|_| Bytes::new());
+        let Some(count) = self.stream.read_chunks(&mut chunks).await? else { return Ok(false) };
+        chunks[..count].iter().for_each(|chunk| self.buffer.extend_from_slice(chunk));
+        Ok(true)
     }
 
     /// The next frame, where one is due.

@@ -71,7 +71,7 @@ pub struct GateLimits {
     pub idle_seconds: u64,
     /// How often nodes send a heartbeat.
     pub heartbeat_seconds: u64,
-    /// Time for the greeting after the handshake, and for the first frame of any stream.
+    /// Time for the greeting after the handshake, and for any stream to begin.
     pub greeting_seconds: u64,
     /// Payload bytes a publish stream may have under way.
     pub publish_credit: u64,
@@ -137,7 +137,7 @@ impl GateLimits {
         transport
     }
 
-    /// Time for the greeting, and for the first frame of a stream.
+    /// Time for the greeting, and for a stream to begin.
     pub fn greeting_within(&self) -> Duration {
         Duration::from_secs(self.greeting_seconds)
     }

@@ -59,9 +59,12 @@ pub(super) async fn serve(
                     break;
                 }
                 let batch: Batch<'_> = frame::expect(&content)?;
-                if batch.header.kind == BatchKind::Checkpoint {
-                    // The hub counts all rows for it.
-                    peer.share.command(Instant::now())?;
+                // The hub counts all rows for a checkpoint.
+                if batch.header.kind == BatchKind::Checkpoint
+                    && let Err(refused) = peer.share.command(Instant::now())
+                {
+                    refusal = Some(refused);
+                    break;
                 }
                 let payload = content.slice_ref(batch.payload);
                 let bytes = payload.len();

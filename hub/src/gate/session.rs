@@ -241,8 +241,10 @@ async fn dispatch(
     writer: &mut FrameWriter,
 ) -> Result<(), StreamFailure> {
     let within = peer.hall.limits.greeting_within();
-    let first = tokio::time::timeout(within, reader.next(CONTROL_FRAME_BYTES_MAX)).await;
-    let Some(content) = first.map_err(|_| StreamError::Slow(within))?? else { return Ok(()) };
+    // Once it has begun, a frame has the time that a thin line needs for it.
+    let begun = tokio::time::timeout(within, reader.begins()).await;
+    begun.map_err(|_| StreamError::Slow(within))??;
+    let Some(content) = reader.next(CONTROL_FRAME_BYTES_MAX).await? else { return Ok(()) };
     let (kind, _) = frame::split(&content)?;
     match kind {
         publish::PublishOpen::KIND => {
