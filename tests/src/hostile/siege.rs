@@ -25,9 +25,9 @@ const PROMISED: Duration = Duration::from_secs(1);
 /// How long an attack is kept up that could be over in a moment.
 const AT_LEAST: Duration = Duration::from_secs(2);
 
-/// Memory that a hub of these tests may take at its peak: 256 MiB for itself with stores and caches that
-/// hold little, and the [`PEERS_MIB`] that it was told peers may make it hold. See docs/limits.md.
-const MEMORY: u64 = (256 + PEERS_MIB) << 20;
+/// Memory that a hub of these tests may take at its peak: 512 MiB for itself with its stores and caches,
+/// and the [`PEERS_MIB`] that it was told peers may make it hold. See docs/limits.md.
+const MEMORY: u64 = (512 + PEERS_MIB) << 20;
 const PEERS_MIB: u64 = 128;
 
 /// Rows that the honest department publishes with its agent, and that the hostile one is granted.
