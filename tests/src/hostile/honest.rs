@@ -59,7 +59,7 @@ impl Honest {
     /// Begins to publish; returns when the first batch is acknowledged.
     pub(super) fn begin(door: Door, node: &'static str, entry: CatalogueEntry) -> Result<Self> {
         let over = Arc::new(AtomicBool::new(false));
-        let (ready, begun) = std::sync::mpsc::channel();
+        let (ready, begun) = std::sync::mpsc::sync_channel(1);
         let thread = std::thread::spawn({
             let over = Arc::clone(&over);
             move || {

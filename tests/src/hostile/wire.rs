@@ -77,6 +77,19 @@ pub enum Said {
 }
 
 impl Said {
+    /// The content of the message of this kind that was due.
+    ///
+    /// # Errors
+    /// With what was said instead, and `what` was due.
+    pub fn message(self, kind: u8, what: &str) -> Result<Bytes> {
+        if let Self::Message(found, content) = &self
+            && *found == kind
+        {
+            return Ok(content.clone());
+        }
+        bail!("{what}: {self:?}")
+    }
+
     /// The code of a refusal, on the stream or in the closing frame.
     pub fn code(&self) -> Option<u64> {
         match self {
@@ -149,10 +162,9 @@ impl Rogue {
         let (mut raw, receive) = rogue.connection.open_bi().await?;
         raw.write_all(&frame::encode(&rogue.hello())?).await?;
         let mut reader = FrameReader::new(receive);
-        match rogue.said(&mut reader).await? {
-            Said::Message(Welcome::KIND, _) => Ok((rogue, Control { reader, raw })),
-            other => bail!("{node} was not welcomed: {other:?}"),
-        }
+        let said = rogue.said(&mut reader).await?;
+        said.message(Welcome::KIND, "a node was to be welcomed")?;
+        Ok((rogue, Control { reader, raw }))
     }
 
     /// A greeting as it should be.
@@ -227,11 +239,9 @@ impl Rogue {
 }
 
 fn closed(error: &ConnectionError) -> Said {
-    match error {
-        ConnectionError::ApplicationClosed(close) => Said::Closed(
-            close.error_code.into_inner(),
-            String::from_utf8_lossy(&close.reason).into_owned(),
-        ),
-        other => Said::Broken(other.to_string()),
-    }
+    let ConnectionError::ApplicationClosed(close) = error else {
+        return Said::Broken(error.to_string());
+    };
+    let words = String::from_utf8_lossy(&close.reason).into_owned();
+    Said::Closed(close.error_code.into_inner(), words)
 }

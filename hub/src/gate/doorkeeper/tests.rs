@@ -13,17 +13,15 @@ fn from(text: &str) -> SocketAddr {
 }
 
 fn enter(keeper: &Doorkeeper, address: &str, proven: bool) -> Stay {
-    match keeper.knock(from(address), proven, Instant::now()) {
-        Knock::Enter(stay) => stay,
-        other => panic!("{other:?}"),
-    }
+    let knock = keeper.knock(from(address), proven, Instant::now());
+    let Knock::Enter(stay) = knock else { panic!("{knock:?}") };
+    stay
 }
 
 fn refused(keeper: &Doorkeeper, address: &str) -> Crowd {
-    match keeper.knock(from(address), true, Instant::now()) {
-        Knock::Refuse(crowd) => crowd,
-        other => panic!("{other:?}"),
-    }
+    let knock = keeper.knock(from(address), true, Instant::now());
+    let Knock::Refuse(crowd) = knock else { panic!("{knock:?}") };
+    crowd
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! A resource of the hostile department and streams that publish it.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use hutong_certs::stream::FrameReader;
 use hutong_schema::batch::{self, BatchHeader, BatchKind, Codec};
 use hutong_schema::ids::ResourceCode;
@@ -9,7 +9,7 @@ use hutong_schema::wire::v1::Json;
 use hutong_schema::wire::v1::command::{CatalogueApplied, CatalogueApply};
 use hutong_schema::wire::v1::publish::{Batch, PublishOpen, PublishReady};
 
-use super::super::{Rogue, Said};
+use super::super::Rogue;
 use crate::harness::entries::{department_code, people};
 
 /// The hostile department's position in the exchange.
@@ -33,10 +33,9 @@ impl Publication {
     pub(super) async fn register(rogue: &Rogue, code: &str) -> Result<Self> {
         let entry = people(code, department_code(HOSTILE)?)?;
         let apply = CatalogueApply { entries: Json::of(&[&entry])? };
-        match rogue.ask(&frame::encode(&apply)?, true).await? {
-            Said::Message(CatalogueApplied::KIND, _) => Ok(Self { resource: entry.code }),
-            other => bail!("{code} was not registered: {other:?}"),
-        }
+        let said = rogue.ask(&frame::encode(&apply)?, true).await?;
+        said.message(CatalogueApplied::KIND, "an entry was to be registered")?;
+        Ok(Self { resource: entry.code })
     }
 
     /// The frame that opens a stream of it; epoch 0 asks for a new one.
@@ -48,12 +47,9 @@ impl Publication {
     /// Opens a stream of it.
     pub(super) async fn open(&self, rogue: &Rogue, epoch: u32) -> Result<Open> {
         let (raw, mut reader) = rogue.say(&self.opening(epoch)?, false).await?;
-        match rogue.said(&mut reader).await? {
-            Said::Message(PublishReady::KIND, content) => {
-                Ok(Open { raw, reader, ready: frame::expect(&content)? })
-            }
-            other => bail!("{} was not opened: {other:?}", self.resource),
-        }
+        let said = rogue.said(&mut reader).await?;
+        let content = said.message(PublishReady::KIND, "a publication was to be opened")?;
+        Ok(Open { raw, reader, ready: frame::expect(&content)? })
     }
 }
 
