@@ -23,6 +23,7 @@ pub mod lifetime;
 pub mod live;
 pub mod request;
 pub mod revoke;
+pub mod room;
 pub mod roots;
 pub mod stream;
 pub mod tls;

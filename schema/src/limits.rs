@@ -35,6 +35,10 @@ pub const FIELD_BYTES_MAX: usize = 64 * 1024;
 /// Longest text of a code, name, reason or other short string in a message, bytes.
 pub const TEXT_BYTES_MAX: usize = 4 * 1024;
 
+/// Longest detail of a refusal, bytes: all mistakes of a large command, and still a line that a log
+/// can take.
+pub const DETAIL_BYTES_MAX: usize = 16 * 1024;
+
 /// Most rejected rows named in one acknowledgement; further ones follow in the next.
 pub const REJECTIONS_MAX: usize = BATCH_ROWS_MAX;
 

@@ -4,5 +4,6 @@ pub mod bench;
 pub mod city;
 pub mod damage;
 pub mod harness;
+pub mod hostile;
 pub mod powercut;
 pub mod proof;

@@ -93,7 +93,13 @@ impl LinkError {
             Self::Ended(failure) => failure.code.is_some(),
             Self::Refused(refused) => !matches!(
                 refused.reason(),
-                Some(RefusalCode::NotReady | RefusalCode::Busy | RefusalCode::TooMany)
+                Some(
+                    RefusalCode::NotReady
+                        | RefusalCode::Busy
+                        | RefusalCode::TooMany
+                        | RefusalCode::Hasty
+                        | RefusalCode::Slow
+                )
             ),
             Self::Clocks { .. }
             | Self::Resolve { .. }
@@ -145,7 +151,7 @@ fn apart(ahead_ms: i64) -> String {
 }
 
 /// Refusals that a person can do something about; the others mend themselves or say enough.
-const ADVICE: [(RefusalCode, &str); 9] = [
+const ADVICE: [(RefusalCode, &str); 11] = [
     (RefusalCode::Version, "update the older of the two programs"),
     (RefusalCode::Identity, "ask the hub's operator for a join token and enrol the node again"),
     (RefusalCode::UnknownNode, "ask the hub's operator for a join token and enrol the node again"),
@@ -159,6 +165,14 @@ const ADVICE: [(RefusalCode, &str); 9] = [
         "the resource belongs to another department: correct the configuration",
     ),
     (RefusalCode::Leased, "another node publishes this resource: remove it from one of the two"),
+    (
+        RefusalCode::Crowded,
+        "wait; if it stays, see whether other machines run with copies of this node's identity",
+    ),
+    (
+        RefusalCode::Quota,
+        "delete what is not needed at the source, or ask the hub's operator for more room; deletes are still taken",
+    ),
     (RefusalCode::Catalogue, "correct the entries named and apply them again"),
     (RefusalCode::NotGranted, "apply for a grant at the hub's operator"),
 ];

@@ -143,6 +143,9 @@ async fn publish(
             Next::MapAgain => return map_again(node, session, publication, &failure).await,
             Next::StandStill(wait) => {
                 stand_still(publication, &failure, reason);
+                if is_quota(&failure) {
+                    give_way(node, publication).await;
+                }
                 return Some(wait);
             }
             Next::Fatal => {
@@ -199,6 +202,19 @@ async fn pause(wait: Duration, scope: &CancellationToken) -> Option<()> {
 
 fn is_gap(failure: &PublishFailure) -> bool {
     matches!(failure, PublishFailure::Refused(refused) if refused.reason() == Some(RefusalCode::Gap))
+}
+
+fn is_quota(failure: &PublishFailure) -> bool {
+    matches!(failure, PublishFailure::Refused(refused) if refused.reason() == Some(RefusalCode::Quota))
+}
+
+/// There is no room at the hub for what waits in the outbox. It is dropped, or deletes that make room
+/// would stand behind it for ever; the source is read again as usual, and tells it again if it is still
+/// there.
+async fn give_way(node: &Arc<Node>, publication: &Arc<Publication>) {
+    if let Err(error) = node.store().drop_pending(publication.stream).await {
+        node.process.fatal.raise(&error);
+    }
 }
 
 fn stand_still(publication: &Publication, failure: &PublishFailure, reason: String) {

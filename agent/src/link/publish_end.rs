@@ -3,7 +3,8 @@
 //! | what happened | what follows |
 //! | --- | --- |
 //! | the connection broke | sent again after the reconnect, from what the hub has stored |
-//! | HT-1107 busy, HT-1004 not ready | again after the time the hub names |
+//! | HT-1107 busy, HT-1004 not ready, HT-1402 too fast, HT-1009 too slow | again after the time the hub names |
+//! | HT-1111 the department's room is used up | it stands still, named in `status`; what is not stored is dropped, and the source is read again at its next look, so that its deletes come through; other publications go on |
 //! | HT-1106 gap | again: opening compares both ends; the third time in a row it stands still |
 //! | HT-1105 forked: this state was restored from a copy, or runs twice | it stands still until `confirm`, which begins a new epoch that names every row |
 //! | HT-1104 fenced, the hub lost settled batches | once by itself a new epoch; then as above |
@@ -140,9 +141,13 @@ pub fn next(
         PublishFailure::Refused(refused) => {
             let wait = refused.retry_after_ms.map(|ms| Duration::from_millis(ms.into()));
             match refused.reason() {
-                Some(RefusalCode::Busy | RefusalCode::NotReady | RefusalCode::TooMany) => {
-                    Next::Again(wait.unwrap_or(SOON))
-                }
+                Some(
+                    RefusalCode::Busy
+                    | RefusalCode::NotReady
+                    | RefusalCode::TooMany
+                    | RefusalCode::Hasty
+                    | RefusalCode::Slow,
+                ) => Next::Again(wait.unwrap_or(SOON)),
                 Some(RefusalCode::Gap) if gaps < GAPS_MAX => Next::Again(wait.unwrap_or_default()),
                 Some(RefusalCode::Forked) => new_epoch(may_recover(Recovery::Confirmed)),
                 Some(RefusalCode::Fenced | RefusalCode::Chain) => {
@@ -192,6 +197,13 @@ mod tests {
         let busy = Refused::new(RefusalCode::Busy, "full").retry_after(2_500);
         let next = next(&PublishFailure::Refused(busy), |_| true, 0);
         assert_eq!(next, Next::Again(Duration::from_millis(2_500)));
+    }
+
+    #[test]
+    fn a_department_without_room_stands_still_until_somebody_makes_some() {
+        let full = Refused::new(RefusalCode::Quota, "full").retry_after(60_000);
+        let next = next(&PublishFailure::Refused(full), |_| true, 0);
+        assert_eq!(next, Next::StandStill(Duration::from_secs(60)));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Wiring: what is opened in which order, and how it ends.
 
+mod calm;
 mod follow;
 mod found;
 mod logging;

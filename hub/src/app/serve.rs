@@ -19,7 +19,7 @@ use tokio::{net::TcpListener, sync::watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    files, follow,
+    calm, files, follow,
     open::{load_registry, open_log, open_views},
     standing::FromViews,
 };
@@ -233,6 +233,7 @@ impl Running {
             self.tasks.closing.clone(),
         );
         self.tasks.spawn_vital("governance notices", notices);
+        self.tasks.spawn_vital("lines left out of the log", calm::tell(self.cancel.clone()));
         let calendar = follow::calendar(Arc::clone(config), governor.clone(), self.cancel.clone());
         self.tasks.spawn_vital("calendar", calendar);
         self.tasks.spawn_vital("the hub's certificate", pki.clone().keep(self.cancel.clone()));

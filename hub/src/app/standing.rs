@@ -35,6 +35,14 @@ impl Standing for FromViews {
         }
     }
 
+    fn volume(&self, resource: ResourceNo) -> Result<u64, String> {
+        match self.0.snapshot().volume(resource) {
+            Ok(bytes) => Ok(bytes),
+            Err(ViewError::UnknownResource(_)) => Ok(0),
+            Err(error) => Err(format!("{}: {error}", error.code())),
+        }
+    }
+
     fn applied(&self, partition: PartitionId) -> watch::Receiver<Offset> {
         self.0.applied(partition)
     }

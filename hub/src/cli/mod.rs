@@ -27,11 +27,19 @@ const DIFFERENT: u8 = 1;
 /// Exit status of a command that could not be carried out.
 const FAILED: u8 = 2;
 
+/// Threads for what blocks. Each may hold a few megabytes of the allocator's and the stores'; what needs
+/// one waits in turn long before there are so many.
+const BLOCKING_THREADS: usize = 64;
+
 /// Carries out the command line of this process.
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .max_blocking_threads(BLOCKING_THREADS)
+        .enable_all()
+        .build();
+    let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => return failed(&anyhow::Error::new(error).context("start the runtime")),
     };

@@ -1,5 +1,7 @@
 //! The hub's configuration: a file, and `HUTONG_<SECTION>__<KEY>` variables above it.
 
+mod gate;
+mod quota;
 mod reader;
 
 use std::{
@@ -195,7 +197,7 @@ fn read(reader: &mut Reader, folder: &Path) -> Option<Config> {
     let governor_queue = reader.number("governor.queue", 1_024, 1..=65_536);
     let governor_group = reader.number("governor.group", 256, 1..=4_096);
     let route_turns = reader.number("routes.turns", 4, 1..=256);
-    let gate = gate(reader);
+    let gate = gate::read(reader);
     let disk = disk(reader);
     let token_lifetime = hours(reader, "enrolment.token_hours", 168, 1..=8_760);
     let certificate_validity = life(reader, "enrolment.certificate", 2_160);
@@ -277,35 +279,7 @@ fn intake(reader: &mut Reader) -> IntakeOptions {
         group: reader.number("intake.group", default.group, 1..=4_096),
         backlog_bytes: mib(reader, "intake.backlog_mib", backlog, 1..=1 << 20) as u64,
         retry_ms: reader.number("intake.retry_ms", default.retry_ms, 10..=600_000),
-    }
-}
-
-fn gate(reader: &mut Reader) -> GateLimits {
-    let default = GateLimits::default();
-    let window = |reader: &mut Reader, key, default: u32| {
-        let bytes = mib(reader, key, default as usize, 1..=1_024);
-        u32::try_from(bytes).unwrap_or(u32::MAX)
-    };
-    GateLimits {
-        streams_per_node: reader.number(
-            "gate.streams_per_node",
-            default.streams_per_node,
-            2..=1_024,
-        ),
-        stream_window: window(reader, "gate.stream_window_mib", default.stream_window),
-        connection_window: window(reader, "gate.connection_window_mib", default.connection_window),
-        send_window: window(reader, "gate.send_window_mib", 8 << 20).into(),
-        handshakes: reader.number("gate.handshakes", default.handshakes, 1..=65_536),
-        retry_above: reader.number("gate.retry_above", default.retry_above, 0..=65_536),
-        handshake_buffer: window(reader, "gate.handshake_buffer_mib", 16 << 20).into(),
-        idle_seconds: reader.number("gate.idle_seconds", default.idle_seconds, 5..=3_600),
-        heartbeat_seconds: reader.number(
-            "gate.heartbeat_seconds",
-            default.heartbeat_seconds,
-            1..=600,
-        ),
-        greeting_seconds: reader.number("gate.greeting_seconds", default.greeting_seconds, 1..=300),
-        publish_credit: window(reader, "gate.publish_credit_mib", 8 << 20).into(),
+        quotas: quota::read(reader),
     }
 }
 

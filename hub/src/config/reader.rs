@@ -49,6 +49,16 @@ impl Reader {
         }
     }
 
+    /// The names of the tables in a table.
+    pub(super) fn names_in(&self, table: &str) -> Vec<String> {
+        let prefix = format!("{table}.");
+        let keys = self.values.keys().filter_map(|key| key.strip_prefix(&prefix));
+        let mut names: Vec<String> =
+            keys.filter_map(|key| Some(key.split_once('.')?.0.to_owned())).collect();
+        names.dedup();
+        names
+    }
+
     /// A number within bounds.
     pub(super) fn number<T>(&mut self, key: &str, default: T, range: RangeInclusive<T>) -> T
     where

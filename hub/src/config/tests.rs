@@ -100,3 +100,17 @@ fn whatever_becomes_of_the_sample_is_read_or_told() {
         }
     }
 }
+
+#[test]
+fn a_department_may_have_bounds_of_its_own() {
+    let text =
+        format!("{LEAST}[quota]\nrows = 10\n[quota.departments.11100000000013338W]\nmib = 5\n");
+    let variables = [("HUTONG_QUOTA__DEPARTMENTS__11100000000013338W__ENTRIES", "7")];
+    let quotas = load(&text, &variables).expect("valid").intake.quotas;
+    let own = quotas.of("11100000000013338W".parse().expect("a code"));
+    assert_eq!((own.rows, own.bytes, own.entries), (10, 5 << 20, 7));
+    let other = quotas.of("91350100M000100Y43".parse().expect("a code"));
+    assert_eq!((other.rows, other.bytes), (10, 0));
+    let wrong = format!("{LEAST}[quota.departments.nobody]\nrows = 1\n");
+    assert_eq!(mistakes(&wrong), ["quota.departments.nobody"]);
+}

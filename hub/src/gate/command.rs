@@ -15,7 +15,7 @@ use crate::{
     govern::{Command, Outcome},
     views::registry::Entry,
 };
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 /// Entries in one page: the largest entry known has some 100 items, 20 KiB.
 const PAGE: usize = 40;
@@ -23,12 +23,16 @@ const PAGE: usize = 40;
 /// Most entries in one command.
 const APPLY_MAX: usize = 500;
 
+/// What a department is told to wait whose entries are too many: somebody has to do something first.
+const QUOTA_RETRY_MS: u32 = 60_000;
+
 /// Registers or changes entries of the node's own department.
 pub(super) async fn catalogue_apply(
     peer: &Peer,
     apply: &CatalogueApply,
     writer: &mut FrameWriter,
 ) -> Result<(), StreamFailure> {
+    peer.share.command(Instant::now())?;
     let entries: Vec<CatalogueEntry> = apply.entries.read().map_err(|error| {
         Refused::new(RefusalCode::Catalogue, format!("the entries cannot be read: {error}"))
     })?;
@@ -37,13 +41,33 @@ pub(super) async fn catalogue_apply(
         return Err(Refused::new(RefusalCode::Catalogue, detail).into());
     }
     let department = peer.department;
+    within_quota(peer, &entries)?;
     let outcome =
-        peer.rooms.governor.command(Command::PublishEntries { department, entries }).await?;
+        peer.rooms().governor.command(Command::PublishEntries { department, entries }).await?;
     let Outcome::EntriesPublished { changed, unchanged, warnings } = outcome else {
         return Err(Refused::new(RefusalCode::Internal, "the command had another outcome").into());
     };
     writer.send(&CatalogueApplied { changed, unchanged, warnings }).await?;
     Ok(())
+}
+
+/// Whether the department may register so many entries.
+fn within_quota(peer: &Peer, entries: &[CatalogueEntry]) -> Result<(), Refused> {
+    let allowed = peer.rooms().intake.quota(peer.department).entries as usize;
+    if allowed == 0 {
+        return Ok(());
+    }
+    let registry = peer.rooms().registry.read();
+    let new = entries.iter().filter(|entry| registry.entry_coded(&entry.code).is_none()).count();
+    if new == 0 {
+        return Ok(());
+    }
+    let own = registry.entries().filter(|entry| entry.entry.provider == peer.department).count();
+    if own + new <= allowed {
+        return Ok(());
+    }
+    let detail = format!("{own} entries are registered and {new} are new; {allowed} are allowed");
+    Err(Refused::new(RefusalCode::Quota, detail).retry_after(QUOTA_RETRY_MS))
 }
 
 /// Lists entries page by page in the order of codes.
@@ -52,8 +76,9 @@ pub(super) async fn catalogue_list(
     list: &CatalogueList,
     writer: &mut FrameWriter,
 ) -> Result<(), StreamFailure> {
+    peer.share.question(Instant::now())?;
     let entries: Vec<Arc<Entry>> = {
-        let registry = peer.rooms.registry.read();
+        let registry = peer.rooms().registry.read();
         let asked = |entry: &&Arc<Entry>| !list.own || entry.entry.provider == peer.department;
         registry.entries_after(list.after.as_ref()).filter(asked).take(PAGE + 1).cloned().collect()
     };
@@ -67,7 +92,8 @@ pub(super) async fn catalogue_list(
 
 /// Lists the grants in force for the node's department.
 pub(super) async fn grant_list(peer: &Peer, writer: &mut FrameWriter) -> Result<(), StreamFailure> {
-    let views = peer.rooms.router.grants_of(&peer.department);
+    peer.share.question(Instant::now())?;
+    let views = peer.rooms().router.grants_of(&peer.department);
     let grants = Json::of(&views).map_err(unwritable)?;
     writer.send(&GrantPage { grants }).await?;
     Ok(())

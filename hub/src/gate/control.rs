@@ -11,16 +11,25 @@ use hutong_schema::{
     limits::CONTROL_FRAME_BYTES_MAX,
     wire::{
         frame::{self, Message},
-        v1::control::{
-            DigestAnswer, DigestAsk, DigestFound, Goodbye, GrantsChanged, Heartbeat,
-            HeartbeatReply, Republish, Root, RootsHeld, TrustedRoots,
+        v1::{
+            RefusalCode, Refused,
+            control::{
+                DigestAnswer, DigestAsk, DigestFound, Goodbye, GrantsChanged, Heartbeat,
+                HeartbeatReply, Republish, Root, RootsHeld, TrustedRoots,
+            },
         },
     },
 };
 use tokio::sync::oneshot;
 
-use super::session::Peer;
+use super::session::{Peer, refusal_of};
 use crate::nodes::{Request, Visit};
+
+/// Most resources that a heartbeat tells of; further ones are not kept.
+const RESOURCES_MAX: usize = 64;
+
+/// Longest trouble that is kept, bytes: every node's last heartbeat is.
+const TROUBLE_BYTES_MAX: usize = 1024;
 
 /// The hub's end of a control stream.
 pub(super) struct Control {
@@ -59,6 +68,17 @@ pub(super) enum ControlEnd {
     /// The stream broke.
     #[error(transparent)]
     Broken(#[from] StreamError),
+}
+
+impl ControlEnd {
+    /// What the closing frame is to say, if the node is at fault.
+    pub(super) fn refusal(&self) -> Option<Refused> {
+        match self {
+            Self::Goodbye(_) | Self::Finished | Self::Closed(_) => None,
+            Self::Unexpected(_) => Some(Refused::new(RefusalCode::Protocol, self.to_string())),
+            Self::Broken(error) => refusal_of(error),
+        }
+    }
 }
 
 impl From<frame::FrameError> for ControlEnd {
@@ -100,7 +120,7 @@ impl Control {
         let (kind, _) = frame::split(content)?;
         match kind {
             Heartbeat::KIND => {
-                let heartbeat: Heartbeat = frame::expect(content)?;
+                let heartbeat = bounded(frame::expect(content)?);
                 let now = crate::clock::now_ms();
                 tracing::debug!(node = peer.name, queued = heartbeat.queued_batches, "heartbeat");
                 self.visit.heartbeat(now, heartbeat);
@@ -120,7 +140,7 @@ impl Control {
                 if fingerprints.len() > ROOTS_MAX {
                     return Err(ControlEnd::Unexpected(kind));
                 }
-                peer.rooms.nodes.holds_roots(peer.node, fingerprints.clone());
+                peer.rooms().nodes.holds_roots(peer.node, fingerprints.clone());
                 self.roots = Some(fingerprints);
                 self.tell_roots(peer).await
             }
@@ -135,7 +155,7 @@ impl Control {
     /// Tells the node the roots, if it understands that and holds others.
     async fn tell_roots(&mut self, peer: &Peer) -> Result<(), ControlEnd> {
         let Some(held) = &self.roots else { return Ok(()) };
-        let trusted = peer.rooms.enrolment.roots.current();
+        let trusted = peer.rooms().enrolment.roots.current();
         let certificates = trusted.certificates();
         let known = |root| held.contains(&CaFingerprint::of(root).0);
         if held.len() == certificates.len() && certificates.iter().all(known) {
@@ -165,5 +185,44 @@ impl Control {
             }
         }
         Ok(())
+    }
+}
+
+/// What is kept of a heartbeat: the protocol names at most so many resources, and a trouble is a
+/// sentence for the operator.
+fn bounded(mut heartbeat: Heartbeat) -> Heartbeat {
+    heartbeat.resources.truncate(RESOURCES_MAX);
+    heartbeat.resources.shrink_to_fit();
+    for trouble in heartbeat.resources.iter_mut().filter_map(|report| report.trouble.as_mut()) {
+        trouble.truncate(trouble.floor_char_boundary(TROUBLE_BYTES_MAX));
+        trouble.shrink_to_fit();
+    }
+    heartbeat
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hutong_schema::wire::v1::control::ResourceReport;
+
+    #[test]
+    fn of_a_heartbeat_no_more_is_kept_than_an_operator_reads() {
+        let report = ResourceReport {
+            resource: "300001/1".parse().unwrap(),
+            read: 1,
+            accepted: 1,
+            rejected: 0,
+            trouble: Some("长".repeat(100_000)),
+        };
+        let heartbeat = bounded(Heartbeat {
+            clock_ms: 0,
+            queued_batches: 0,
+            queued_bytes: 0,
+            oldest_unacked_ms: 0,
+            resources: vec![report; 1_000],
+        });
+        assert_eq!(heartbeat.resources.len(), RESOURCES_MAX);
+        let kept = |report: &ResourceReport| report.trouble.as_ref().unwrap().capacity();
+        assert!(heartbeat.resources.iter().map(kept).all(|bytes| bytes <= TROUBLE_BYTES_MAX));
     }
 }

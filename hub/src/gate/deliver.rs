@@ -1,8 +1,10 @@
 //! A subscribe stream: snapshot and tail out, credit and reports in.
 
+use std::time::Instant;
+
 use hutong_certs::stream::{FrameReader, FrameWriter};
 use hutong_schema::{
-    limits::CONTROL_FRAME_BYTES_MAX,
+    limits::{CONTROL_FRAME_BYTES_MAX, KEY_BYTES_MAX},
     wire::{
         frame::{self, Message},
         v1::{
@@ -22,19 +24,31 @@ pub(super) async fn serve(
     reader: &mut FrameReader,
     writer: &mut FrameWriter,
 ) -> Result<(), StreamFailure> {
-    let (ready, mut delivery) = peer.rooms.router.attach(peer.node, &peer.department, &open)?;
+    peer.share.command(Instant::now())?;
+    if open.resume.as_ref().is_some_and(|resume| resume.last_key.0.len() > KEY_BYTES_MAX) {
+        let detail = format!("a key has at most {KEY_BYTES_MAX} bytes");
+        return Err(Refused::new(RefusalCode::Protocol, detail).into());
+    }
+    let (ready, mut delivery) =
+        peer.rooms().router.attach(peer.node, &peer.department, &open).await?;
     writer.send(&ready).await?;
+    let _wide = peer.share.subscribes();
     let mut credit = open.credit_bytes;
+    // Room for the next part is taken before it is made and given back when it is sent.
+    let room = peer.share.deliveries();
     loop {
+        if credit == 0 {
+            delivery.rest();
+        }
         // Everything raced here may be dropped while it waits: a delivery advances only in the
         // same step in which it hands out a parcel.
-        let parcel = tokio::select! {
+        let (parcel, _held) = tokio::select! {
             content = reader.next(CONTROL_FRAME_BYTES_MAX) => {
                 let Some(content) = content? else { return Ok(()) };
                 credit = credit.saturating_add(heed(&mut delivery, &content)?);
                 continue;
             }
-            parcel = delivery.next(), if credit > 0 => parcel?,
+            parcel = delivery.next(room), if credit > 0 => parcel?,
             () = peer.cancel.cancelled() => return Ok(()),
         };
         credit = credit.saturating_sub(parcel.payload_bytes());

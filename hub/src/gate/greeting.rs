@@ -2,8 +2,7 @@
 
 use hutong_certs::stream::{FrameReader, FrameWriter, StreamError};
 use hutong_schema::{
-    ids::CreditCode,
-    limits::CONTROL_FRAME_BYTES_MAX,
+    ids::{CreditCode, NodeName},
     wire::{
         frame,
         v1::{
@@ -14,7 +13,7 @@ use hutong_schema::{
     },
 };
 
-use super::{GateLimits, Rooms};
+use super::{GateLimits, Rooms, limits::GREETING_BYTES_MAX};
 use crate::{
     govern,
     nodes::{Arrival, Pulse, Visit},
@@ -50,6 +49,13 @@ pub(super) enum NotGreeted {
     Silent(#[from] quinn::ConnectionError),
 }
 
+impl NotGreeted {
+    /// With its causes, in one line.
+    pub(super) fn in_full(&self) -> String {
+        super::session::in_full(self)
+    }
+}
+
 /// Greets the peer on the first stream it opens.
 pub(super) async fn greet(
     connection: &quinn::Connection,
@@ -58,8 +64,9 @@ pub(super) async fn greet(
     now_ms: i64,
 ) -> Result<Guest, NotGreeted> {
     let (send, receive) = connection.accept_bi().await?;
-    let (mut reader, mut writer) = (FrameReader::new(receive), FrameWriter::new(send));
-    let content = reader.due(CONTROL_FRAME_BYTES_MAX).await?;
+    let (mut reader, mut writer) =
+        (FrameReader::new(receive), FrameWriter::paced(send, limits.pace()));
+    let content = reader.due(GREETING_BYTES_MAX).await?;
     let hello: Hello = frame::expect(&content).map_err(StreamError::from)?;
     match admit(connection, rooms, &hello, now_ms).await {
         Ok((node, department, name, visit, version)) => {
@@ -83,6 +90,16 @@ pub(super) async fn greet(
     }
 }
 
+/// Whose certificate the peer showed, before anything is read from it.
+///
+/// # Errors
+/// When it showed none of a node.
+pub(super) fn identity(connection: &quinn::Connection) -> Result<(CreditCode, NodeName), Refused> {
+    let identity = hutong_certs::tls::require_identity(connection)
+        .map_err(|error| Refused::new(RefusalCode::Identity, error.to_string()))?;
+    Ok((identity.department, identity.node))
+}
+
 type Admitted = (NodeNo, CreditCode, String, Visit, Version);
 
 async fn admit(
@@ -93,20 +110,19 @@ async fn admit(
 ) -> Result<Admitted, Refused> {
     let version = version::negotiate(hello.min, hello.max)
         .map_err(|error| Refused::new(RefusalCode::Version, error.to_string()))?;
-    let identity = hutong_certs::tls::require_identity(connection)
-        .map_err(|error| Refused::new(RefusalCode::Identity, error.to_string()))?;
+    let (department, node_name) = identity(connection)?;
     let serial = hutong_certs::tls::peer_certificate(connection)
         .map_err(|error| Refused::new(RefusalCode::Identity, error.to_string()))?
         .serial
         .to_string();
-    let name = format!("{}/{}", identity.department, identity.node);
+    let name = format!("{department}/{node_name}");
     let admits = || {
         let registry = rooms.registry.read();
-        govern::admits(&registry, identity.department, &identity.node, &serial).cloned()
+        govern::admits(&registry, department, &node_name, &serial).cloned()
     };
     let node = admits()?;
     let arrival = Arrival {
-        department: identity.department,
+        department,
         instance: hello.instance,
         software: hello.software.chars().take(128).collect(),
         address: connection.remote_address(),
@@ -117,7 +133,7 @@ async fn admit(
     let visit = arrive(connection, rooms, node.number, &name, arrival).await?;
     // A revocation that came between the first look and the arrival did not find it here.
     admits()?;
-    Ok((node.number, identity.department, name, visit, version))
+    Ok((node.number, department, name, visit, version))
 }
 
 /// Registers the arrival, unless the node is there already: then one of two machines is a copy.

@@ -1,9 +1,10 @@
 //! A publish stream: batches in, cumulative acknowledgements out.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, time::Instant};
 
 use hutong_certs::stream::{FrameReader, FrameWriter};
 use hutong_schema::{
+    batch::BatchKind,
     limits::{FRAME_BYTES_MAX, REJECTIONS_MAX},
     wire::{
         frame::{self, Message},
@@ -34,11 +35,16 @@ pub(super) async fn serve(
     reader: &mut FrameReader,
     writer: &mut FrameWriter,
 ) -> Result<(), StreamFailure> {
-    let (lane, mut ready) = peer.rooms.intake.open(peer.node, &open).await?;
-    ready.credit_bytes = peer.limits.publish_credit;
+    if open.epoch == 0 {
+        peer.share.command(Instant::now())?;
+    }
+    let (lane, mut ready) = peer.rooms().intake.open(peer.node, &open).await?;
+    let _wide = peer.share.publishes();
+    ready.credit_bytes = peer.hall.limits.publish_credit;
     writer.send(&ready).await?;
-    let credit = usize::try_from(peer.limits.publish_credit).unwrap_or(usize::MAX);
+    let credit = usize::try_from(peer.hall.limits.publish_credit).unwrap_or(usize::MAX);
     let mut under_way = UnderWay { batches: VecDeque::new(), bytes: 0, held: None };
+    let mut refusal = None;
     loop {
         tokio::select! {
             biased;
@@ -53,11 +59,28 @@ pub(super) async fn serve(
                     break;
                 }
                 let batch: Batch<'_> = frame::expect(&content)?;
+                // The hub counts all rows for a checkpoint.
+                if batch.header.kind == BatchKind::Checkpoint
+                    && let Err(refused) = peer.share.command(Instant::now())
+                {
+                    refusal = Some(refused);
+                    break;
+                }
                 let payload = content.slice_ref(batch.payload);
                 let bytes = payload.len();
-                let admitted = peer.rooms.intake.submit(&lane, batch.header, batch.chain, payload).await?;
-                under_way.bytes += bytes;
-                under_way.batches.push_back((bytes, admitted));
+                let intake = &peer.rooms().intake;
+                match intake.submit(&lane, batch.header, batch.chain, payload).await {
+                    Ok(admitted) => {
+                        under_way.bytes += bytes;
+                        under_way.batches.push_back((bytes, admitted));
+                    }
+                    // What is under way is acknowledged first: a node that drops what is refused
+                    // must not use a number again that is stored.
+                    Err(refused) => {
+                        refusal = Some(refused);
+                        break;
+                    }
+                }
             }
             () = peer.cancel.cancelled() => break,
         }
@@ -67,7 +90,7 @@ pub(super) async fn serve(
         let ack = under_way.acknowledge(admitted);
         writer.send(&ack).await?;
     }
-    Ok(())
+    refusal.map_or(Ok(()), |refused| Err(refused.into()))
 }
 
 impl UnderWay {

@@ -1,5 +1,7 @@
 //! Questions: a lookup or a verification, one stream each.
 
+use std::time::Instant;
+
 use hutong_certs::stream::FrameWriter;
 use hutong_schema::wire::v1::ask::{Lookup, Verify};
 
@@ -11,7 +13,8 @@ pub(super) async fn lookup(
     lookup: Lookup,
     writer: &mut FrameWriter,
 ) -> Result<(), StreamFailure> {
-    let answer = peer.rooms.asker.lookup(peer.node, &peer.department, lookup).await?;
+    peer.share.question(Instant::now())?;
+    let answer = peer.rooms().asker.lookup(peer.node, &peer.department, lookup).await?;
     writer.send(&answer).await?;
     Ok(())
 }
@@ -22,7 +25,8 @@ pub(super) async fn verify(
     verify: Verify,
     writer: &mut FrameWriter,
 ) -> Result<(), StreamFailure> {
-    let answer = peer.rooms.asker.verify(peer.node, &peer.department, verify).await?;
+    peer.share.question(Instant::now())?;
+    let answer = peer.rooms().asker.verify(peer.node, &peer.department, verify).await?;
     writer.send(&answer).await?;
     Ok(())
 }

@@ -18,12 +18,13 @@ use super::{
     backlog::Backlog,
     lanes::{Lanes, Numbered, Verdict},
     permission,
+    quota::{Account, Load},
 };
 use crate::{
     log::{self, EntryKind, Log, NewEntry, PartitionId, Submitted},
     numbers::NodeNo,
     tasks::Tasks,
-    views::registry::RegistryHandle,
+    views::{self, registry::RegistryHandle},
 };
 
 /// Something for the owner.
@@ -41,6 +42,8 @@ pub(super) enum Order {
 
 pub(super) struct BatchOrder {
     pub(super) key: LaneKey,
+    /// Where it counts once it is admitted.
+    pub(super) account: Arc<Account>,
     pub(super) node: NodeNo,
     pub(super) epoch: u32,
     pub(super) header: batch::BatchHeader,
@@ -158,6 +161,9 @@ impl<L: Log> Owner<L> {
                     let appended = match verdict {
                         Verdict::Admit => {
                             entries.push((self.partition, self.entry(&order)));
+                            if order.header.kind == batch::BatchKind::Rows {
+                                order.account.add(order.load());
+                            }
                             Some((order.payload.len(), order.header.rows))
                         }
                         Verdict::Repeat => None,
@@ -219,6 +225,11 @@ impl<L: Log> Owner<L> {
 }
 
 impl BatchOrder {
+    fn load(&self) -> Load {
+        let bytes = views::volume(self.payload.len(), self.header.raw_len);
+        Load { rows: self.header.rows, bytes }
+    }
+
     fn stored(self, appended: Option<(usize, u32)>) -> Stored {
         let admitted =
             Admitted { seq: self.header.seq, chain: self.chain, rejected: self.rejected };

@@ -10,19 +10,22 @@ pub mod disk;
 mod lanes;
 mod open;
 mod permission;
+mod quota;
 mod validate;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use hutong_schema::{
-    batch::{BatchHeader, ChainHash},
+    batch::{BatchHeader, BatchKind, ChainHash},
+    ids::CreditCode,
     wire::v1::{Ran, RefusalCode, Refused, publish::RejectedRow},
 };
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 pub use lanes::{LaneKey, LaneStart};
+pub use quota::{Quota, Quotas};
 pub use validate::{RULES_VERSION, Validator};
 
 use crate::{
@@ -30,11 +33,12 @@ use crate::{
     log::{Log, Offset, PartitionId},
     numbers::{NodeNo, ResourceNo},
     tasks::Tasks,
-    views::registry::RegistryHandle,
+    views::{self, registry::RegistryHandle},
 };
 use admit::{Order, Owner};
 use backlog::Backlog;
 use disk::DiskLevel;
+use quota::{Account, Accounts, Fits, Load};
 
 /// Settings of the intake.
 #[derive(Clone, Debug)]
@@ -51,6 +55,8 @@ pub struct IntakeOptions {
     pub backlog_bytes: u64,
     /// What a refused sender is told to wait, milliseconds.
     pub retry_ms: u32,
+    /// What each department may store.
+    pub quotas: Quotas,
 }
 
 impl Default for IntakeOptions {
@@ -61,6 +67,7 @@ impl Default for IntakeOptions {
             group: 256,
             backlog_bytes: 1024 * 1024 * 1024,
             retry_ms: 1_000,
+            quotas: Quotas::default(),
         }
     }
 }
@@ -79,6 +86,12 @@ pub trait Standing: Send + Sync + 'static {
     /// As [`Standing::lane`].
     fn rows(&self, resource: ResourceNo) -> Result<u64, String>;
 
+    /// Bytes of a resource's batches in the log, opened.
+    ///
+    /// # Errors
+    /// As [`Standing::lane`].
+    fn volume(&self, resource: ResourceNo) -> Result<u64, String>;
+
     /// Follows the last applied entry of a data partition.
     fn applied(&self, partition: PartitionId) -> watch::Receiver<Offset>;
 }
@@ -94,6 +107,7 @@ struct Shared {
     partitions: Vec<Doorway>,
     disk: watch::Receiver<DiskLevel>,
     validators: Arc<Semaphore>,
+    accounts: Accounts,
     options: IntakeOptions,
 }
 
@@ -112,6 +126,7 @@ pub struct Lane {
     node: NodeNo,
     epoch: u32,
     partition: PartitionId,
+    account: Arc<Account>,
     validator: Arc<Validator>,
     /// Last batch stored when it was opened: up to there the sender may repeat batches that follow
     /// an older schema.
@@ -166,7 +181,17 @@ impl Intake {
             .collect();
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let validators = Arc::new(Semaphore::new(cores));
-        Self(Arc::new(Shared { registry, governor, views, partitions, disk, validators, options }))
+        let accounts = Accounts::default();
+        Self(Arc::new(Shared {
+            registry,
+            governor,
+            views,
+            partitions,
+            disk,
+            validators,
+            accounts,
+            options,
+        }))
     }
 
     /// Validates a batch and puts it into the queue of its partition. Waits while that is full; the
@@ -187,8 +212,10 @@ impl Intake {
         let sender = (lane.key, lane.node, lane.epoch);
         permission::may_append(&shared.registry.read(), sender, &header, lane.stored)?;
         shared.has_room(doorway)?;
-        let bytes = payload.len();
+        shared.within_quota(lane, &header, &payload).await?;
         let (rejected, payload_hash) = shared.validate(lane, header, &payload).await?;
+        // A small payload may open to thousands of rows that are all named as rejected.
+        let bytes = payload.len() + size_of_val(&rejected[..]);
 
         let units =
             bytes.div_ceil(ROOM_UNIT).clamp(1, shared.options.queue_bytes.div_ceil(ROOM_UNIT));
@@ -198,6 +225,7 @@ impl Intake {
         let (answer, admitted) = oneshot::channel();
         let order = Order::Batch(Box::new(admit::BatchOrder {
             key: lane.key,
+            account: Arc::clone(&lane.account),
             node: lane.node,
             epoch: lane.epoch,
             header,
@@ -210,6 +238,12 @@ impl Intake {
         }));
         doorway.orders.send(order).await.map_err(|_| stopping())?;
         Ok(admitted)
+    }
+
+    /// What a department may store.
+    #[must_use]
+    pub fn quota(&self, department: CreditCode) -> Quota {
+        self.0.options.quotas.of(department)
     }
 
     /// Bytes by which the views of each data partition are behind.
@@ -244,6 +278,31 @@ impl Shared {
             return busy(format!("the hub still has {} MiB to make searchable", behind >> 20));
         }
         Ok(())
+    }
+
+    /// Whether the department has room for the batch. Waits while only the views can tell.
+    async fn within_quota(
+        &self,
+        lane: &Lane,
+        header: &BatchHeader,
+        payload: &Bytes,
+    ) -> Result<(), Refused> {
+        if header.kind != BatchKind::Rows {
+            return Ok(());
+        }
+        let load = Load { rows: header.rows, bytes: views::volume(payload.len(), header.raw_len) };
+        loop {
+            let asked = (&self.registry, &*self.views);
+            let fits = lane.account.fits(load, asked, Instant::now());
+            match fits.map_err(|reason| open::unreadable(&reason))? {
+                Fits::Yes => return Ok(()),
+                Fits::Later(wait) => tokio::time::sleep(wait).await,
+                Fits::IfItDeletes(_) if lane.validator.only_deletes(header, payload) => {
+                    return Ok(());
+                }
+                Fits::IfItDeletes(refused) | Fits::No(refused) => return Err(refused),
+            }
+        }
     }
 
     /// Rejected rows and the payload's hash.

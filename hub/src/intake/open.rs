@@ -44,7 +44,11 @@ impl Intake {
         let has_rows = at.last_seq == 0 && shared.may_have_rows(&entry, epoch)?;
         let validator = Arc::new(Validator::new(Arc::clone(&entry.entry)));
         let key = (entry.number, open.shard);
-        let lane = Lane { key, node, epoch, partition, validator, stored: at.last_seq };
+        let known = (&shared.registry, &*shared.views);
+        let account = shared.accounts.of(entry.entry.provider, &shared.options.quotas, known);
+        let account = account.map_err(|reason| unreadable(&reason))?;
+        let stored = at.last_seq;
+        let lane = Lane { key, node, epoch, partition, account, validator, stored };
         let ready = PublishReady {
             epoch,
             last_seq: at.last_seq,
@@ -156,7 +160,7 @@ impl Shared {
     }
 }
 
-fn unreadable(reason: &str) -> Refused {
+pub(super) fn unreadable(reason: &str) -> Refused {
     tracing::error!(reason, "the views cannot be read");
     Refused::new(RefusalCode::Internal, "the hub cannot read where the publication stands")
 }

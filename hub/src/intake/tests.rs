@@ -17,6 +17,8 @@ use crate::{
     log::{self, EntryKind, LogOptions, NewEntry, RocksLog, event::Event},
 };
 
+mod quotas;
+
 const PARTITIONS: u16 = 2;
 const GOOD_KEY: &[u8] = b"11010519491231002X";
 const BAD_KEY: &[u8] = b"110105194912310021";
@@ -26,6 +28,7 @@ const BAD_KEY: &[u8] = b"110105194912310021";
 struct Played {
     lanes: Mutex<HashMap<LaneKey, LaneStart>>,
     rows: Mutex<HashMap<ResourceNo, u64>>,
+    volumes: Mutex<HashMap<ResourceNo, u64>>,
     applied: HashMap<PartitionId, watch::Sender<Offset>>,
 }
 
@@ -36,6 +39,10 @@ impl Standing for Played {
 
     fn rows(&self, resource: ResourceNo) -> Result<u64, String> {
         Ok(self.rows.lock().get(&resource).copied().unwrap_or(0))
+    }
+
+    fn volume(&self, resource: ResourceNo) -> Result<u64, String> {
+        Ok(self.volumes.lock().get(&resource).copied().unwrap_or(0))
     }
 
     fn applied(&self, partition: PartitionId) -> watch::Receiver<Offset> {
@@ -175,6 +182,12 @@ impl Sender {
         for key in keys {
             builder.upsert(key, [Some(&b"x"[..])]);
         }
+        self.send(BatchKind::Rows, keys.len() as u32, &builder.finish())
+    }
+
+    fn deletes(&mut self, keys: &[&[u8]]) -> Sent {
+        let mut builder = BlockBuilder::new(&[FieldId(2)]);
+        keys.iter().for_each(|key| builder.delete(key));
         self.send(BatchKind::Rows, keys.len() as u32, &builder.finish())
     }
 }

@@ -75,6 +75,16 @@ impl Validator {
         })
     }
 
+    /// Whether a batch does nothing but delete. What cannot be opened does not.
+    #[must_use]
+    pub fn only_deletes(&self, header: &BatchHeader, payload: &[u8]) -> bool {
+        OPENED.with_borrow_mut(|opened| {
+            batch::decompress_into(payload, header.codec, header.raw_len as usize, opened).is_ok()
+                && Block::parse(opened)
+                    .is_ok_and(|block| (0..block.rows()).all(|index| block.is_delete(index)))
+        })
+    }
+
     fn rows(&self, header: &BatchHeader, opened: &[u8]) -> Result<Vec<RejectedRow>, Refused> {
         let block = Block::parse(opened).map_err(|error| self.damaged(header, error))?;
         if block.rows() != header.rows as usize {

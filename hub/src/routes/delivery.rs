@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
+use hutong_certs::room::{Held, Room};
 use hutong_schema::wire::v1::subscribe::{CheckpointReport, Cursor};
 use tokio::sync::{Notify, watch};
 
@@ -10,6 +11,10 @@ use super::{
     subscriptions::Registration, tail::Pending, turns::Class,
 };
 use crate::log::Offset;
+
+/// What it takes to make and send one parcel, bytes: feed entries read ahead, the open block, the
+/// packed one and its frame, each about a batch of the usual size.
+const PARCEL_BYTES: usize = 4 * 1024 * 1024;
 
 /// A running delivery; lives as long as its stream.
 pub struct Delivery {
@@ -84,18 +89,19 @@ impl Delivery {
         }
     }
 
-    /// The next parcel; waits while there is nothing to tell. Safe to drop while it waits: the
-    /// delivery moves on only in the step that hands out a parcel.
+    /// The next parcel; waits while there is nothing to tell, or no room to make it in: what it takes
+    /// of that is held until the parcel is sent. Safe to drop while it waits: the delivery moves on
+    /// only in the step that hands out a parcel.
     ///
     /// # Errors
     /// When the delivery cannot go on.
-    pub async fn next(&mut self) -> Result<Parcel, RouteError> {
+    pub async fn next(&mut self, room: &Room) -> Result<(Parcel, Option<Held>), RouteError> {
         loop {
             if self.registration.replaced() {
                 return Err(RouteError::Replaced);
             }
             if let Some(reason) = self.ended() {
-                return Ok(Parcel::Withdrawn(reason));
+                return Ok((Parcel::Withdrawn(reason), None));
             }
             // Listening begins before looking, so that no ring is missed in between.
             let bell = Arc::clone(&self.bell);
@@ -103,19 +109,20 @@ impl Delivery {
             tokio::pin!(rung);
             rung.as_mut().enable();
 
+            let held = room.take(PARCEL_BYTES).await;
             let mut turn = self.router.turns.take(self.class.clone()).await;
             let step = tokio::task::block_in_place(|| self.step())?;
             match step {
                 Step::Parcel(parcel) => {
                     turn.spend(usize::try_from(parcel.payload_bytes()).unwrap_or(usize::MAX));
                     self.note(&parcel);
-                    return Ok(parcel);
+                    return Ok((parcel, held));
                 }
                 Step::Work(bytes) => {
                     turn.spend(bytes);
                     continue;
                 }
-                Step::Idle => drop(turn),
+                Step::Idle => drop((turn, held)),
             }
             tokio::select! {
                 () = rung => {}
@@ -124,6 +131,11 @@ impl Delivery {
                 _ = self.governance.changed() => {}
             }
         }
+    }
+
+    /// Lets go of what was read ahead, while the receiver takes no more: it is read again.
+    pub fn rest(&mut self) {
+        self.pending = Pending::default();
     }
 
     /// The receiver holds everything up to here.

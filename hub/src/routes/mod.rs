@@ -134,23 +134,26 @@ impl Router {
             .collect()
     }
 
-    /// Starts a delivery to a node.
+    /// Starts a delivery to a node. Where it starts is looked up in turn: each look blocks a thread, and
+    /// a node may ask for many deliveries at once.
     ///
     /// # Errors
     /// When no grant covers it, or the views cannot be read.
-    pub fn attach(
+    pub async fn attach(
         &self,
         node: NodeNo,
         department: &CreditCode,
         open: &SubscribeOpen,
     ) -> Result<(SubscribeReady, Delivery), Refused> {
         let plan = Plan::of(&self.registry.read(), open.grant, *department)?;
+        let class = Class { department: *department, feed: plan.feed };
+        let turn = self.turns.take(class.clone()).await;
         let (mode, position) = tokio::task::block_in_place(|| self.start(&plan, open))?;
+        drop(turn);
         let view = Json::of(&plan.view).map_err(|error| {
             Refused::new(RefusalCode::Internal, format!("the grant has no JSON form: {error}"))
         })?;
         let registration = self.subscriptions.start(open.grant, node, open.cursor);
-        let class = Class { department: *department, feed: plan.feed };
         tracing::info!(grant = open.grant.0, node = node.0, ?mode, "delivery starts");
         let delivery = Delivery::new(self.clone(), Arc::new(plan), position, registration, class);
         Ok((SubscribeReady { view, mode }, delivery))

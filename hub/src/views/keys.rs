@@ -14,6 +14,7 @@
 //! grant       grant u64                                    grant, JSON
 //! checkpoint  feed u32 · seq u64                           digests
 //! finding     offset u64 · sub u32                         a parked entry, or what was noticed in it
+//! volume      resource u32                                 bytes of batches that the log holds
 //! ```
 //!
 //! Keys of rows hold no byte below 0x20 (intake sees to it), so the 00 behind them ends them without
@@ -43,6 +44,7 @@ pub(super) enum Table {
     Grant = 0x45,
     Checkpoint = 0x46,
     Finding = 0x47,
+    Volume = 0x48,
 }
 
 /// Ends a row's key and an index value.
@@ -169,6 +171,11 @@ pub(super) fn lane(resource: ResourceNo, shard: u16) -> Vec<u8> {
 pub(super) fn parse_lane(stored: &[u8]) -> Option<(ResourceNo, u16)> {
     let shard = stored.get(5..7)?.try_into().ok()?;
     Some((ResourceNo(number(stored)?), u16::from_be_bytes(shard)))
+}
+
+/// The key of a resource's volume.
+pub(super) fn volume(resource: ResourceNo) -> Vec<u8> {
+    key(Table::Volume, &[&resource.0.to_be_bytes()])
 }
 
 pub(super) fn resource(resource: ResourceNo) -> Vec<u8> {

@@ -53,6 +53,7 @@ pub use read::{
 use read::{FeedCache, Reader};
 use ready::ReadySet;
 pub use rebuild::{RebuildReport, RebuildStep, rebuild};
+pub(crate) use records::volume;
 pub use records::{
     Applied, CheckpointRecord, FeedHash, FeedState, Finding, HubDigests, LaneState, ResourceState,
 };

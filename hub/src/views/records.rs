@@ -86,6 +86,12 @@ pub struct ResourceState {
     pub last_log_time_ms: i64,
 }
 
+/// What a batch counts among the bytes of its resource: as stored or opened, whichever is more. A
+/// payload that opens to much more than itself costs the views what it opens to.
+pub(crate) fn volume(payload: usize, raw_len: u32) -> u64 {
+    (payload as u64).max(raw_len.into())
+}
+
 /// Hash of a feed's content up to an entry.
 pub type FeedHash = [u8; 32];
 

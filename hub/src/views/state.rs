@@ -35,6 +35,7 @@ pub(super) struct PartitionState {
     pub(super) grants: BTreeMap<GrantId, (Place, Grant)>,
     lanes: HashMap<(ResourceNo, u16), LaneState>,
     resources: HashMap<ResourceNo, ResourceState>,
+    volumes: HashMap<ResourceNo, u64>,
     feeds: HashMap<FeedNo, FeedState>,
     changed: Changed,
 }
@@ -46,6 +47,7 @@ struct Changed {
     entries: BTreeMap<(ResourceNo, u32), Arc<ViewEntry>>,
     lanes: BTreeSet<(ResourceNo, u16)>,
     resources: BTreeSet<ResourceNo>,
+    volumes: BTreeSet<ResourceNo>,
     feeds: BTreeSet<FeedNo>,
     grants: BTreeSet<GrantId>,
     findings: Vec<Finding>,
@@ -77,6 +79,7 @@ impl PartitionState {
             grants: BTreeMap::new(),
             lanes: HashMap::new(),
             resources: HashMap::new(),
+            volumes: HashMap::new(),
             feeds: HashMap::new(),
             changed: Changed::default(),
         };
@@ -91,6 +94,10 @@ impl PartitionState {
         state.changed = Changed::default();
         state.each(store, Table::Resource, |state, key, value| {
             state.resources.insert(ResourceNo(key), records::read("resource", value)?);
+            Ok(())
+        })?;
+        state.each(store, Table::Volume, |state, key, value| {
+            state.volumes.insert(ResourceNo(key), records::read("volume", value)?);
             Ok(())
         })?;
         state.each(store, Table::FeedState, |state, key, value| {
@@ -156,6 +163,13 @@ impl PartitionState {
     pub(super) fn resource_mut(&mut self, resource: ResourceNo) -> &mut ResourceState {
         self.changed.resources.insert(resource);
         self.resources.entry(resource).or_default()
+    }
+
+    /// The log holds so many more bytes of a resource.
+    pub(super) fn add_volume(&mut self, resource: ResourceNo, bytes: u64) {
+        self.changed.volumes.insert(resource);
+        let volume = self.volumes.entry(resource).or_default();
+        *volume = volume.saturating_add(bytes);
     }
 
     pub(super) fn feed(&self, feed: FeedNo) -> FeedState {
@@ -242,6 +256,10 @@ impl PartitionState {
         for resource in changed.resources {
             let record = records::write("resource", &self.resource(resource))?;
             puts.push((keys::resource(resource), Some(record)));
+        }
+        for resource in changed.volumes {
+            let volume = self.volumes.get(&resource).copied().unwrap_or_default();
+            puts.push((keys::volume(resource), Some(records::write("volume", &volume)?)));
         }
         for feed in changed.feeds {
             let record = records::write("feed state", &self.feed(feed))?;

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 
 use super::Options;
 use super::figure::{Figure, Wanted};
-use super::stage::{MEBIBYTE, PATIENCE, department};
+use super::stage::{MEBIBYTE, PATIENCE, UNBOUNDED, department};
 use crate::harness::entries::department_code;
 use crate::harness::wait::until_true;
 use crate::harness::{Hub, Machine};
@@ -28,6 +28,7 @@ pub(super) fn measure(options: &Options) -> Result<Vec<Figure>> {
     let folder = tempfile::Builder::new().prefix("bench-").tempdir_in(&options.cities)?;
     let logs = folder.path().join("logs");
     let mut hub = Hub::found(&folder.path().join("hub"), &logs)?;
+    hub.set(UNBOUNDED)?;
     hub.start()?;
     let mut agent = department(&hub, folder.path(), ("agent", department_code(1)?), OF_ONE_AGENT)?;
     agent.start()?;

@@ -73,7 +73,10 @@ pub(crate) const AGENT: Layers = Layers {
 const ENGINES: &[(&str, &[&str])] = &[
     ("bincode", &["schema/src/wire/codec.rs"]),
     ("rocksdb", &["hub/src/log", "hub/src/views"]),
-    ("quinn", &["hub/src/gate", "agent/src/link", "certs/src", "tests/src/bench"]),
+    (
+        "quinn",
+        &["hub/src/gate", "agent/src/link", "certs/src", "tests/src/bench", "tests/src/hostile"],
+    ),
 ];
 
 /// Where time and randomness are arguments and nothing is read or written.

@@ -13,6 +13,7 @@ use std::task::{Context as TaskContext, Poll, Wake, Waker};
 use anyhow::{Context as _, Result, bail, ensure};
 use bytes::Bytes;
 use hutong_agent::sinks::{Disposal, LineFormat, Sink, SubscriptionKey, Taken};
+use hutong_certs::room::Room;
 use hutong_hub::routes::{Delivery, Parcel};
 use hutong_schema::grant::GrantId;
 use hutong_schema::wire::frame::{self, Message};
@@ -29,6 +30,9 @@ use super::world;
 
 /// Messages that may be on their way.
 const WINDOW: usize = 8;
+
+/// Bytes that a parcel may be made in: never short here.
+const ROOM: usize = 64 << 20;
 
 /// One subscription of an agent.
 pub(crate) struct Subscription {
@@ -133,8 +137,7 @@ impl Sim {
         let open =
             SubscribeOpen { grant: subscription.grant, cursor, resume, credit_bytes: 1 << 20 };
         let (node, department) = (world::node(agent.index), world::department(agent.index));
-        let attached =
-            self.runtime.block_on(async { self.hub.router.attach(node, &department, &open) });
+        let attached = self.runtime.block_on(self.hub.router.attach(node, &department, &open));
         let (first, delivery) = match attached {
             Ok((ready, delivery)) => (content(&ready)?, Some(delivery)),
             Err(refused) => {
@@ -157,10 +160,10 @@ impl Sim {
         if stream.down.len() >= WINDOW {
             return Ok(false);
         }
-        let told = self.runtime.block_on(async { now(delivery.next()) });
+        let told = self.runtime.block_on(async { now(delivery.next(&Room::new(ROOM))) });
         let message = match told {
             None => return Ok(false),
-            Some(Ok(parcel)) => {
+            Some(Ok((parcel, _held))) => {
                 let message = match &parcel {
                     Parcel::Chunk(chunk) => content(&chunk.message())?,
                     Parcel::End(end) => content(end)?,

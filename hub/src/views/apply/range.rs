@@ -14,7 +14,7 @@ use hutong_schema::{
 use super::super::{
     directory::Directory,
     entry::ViewEntry,
-    records::{Finding, LaneState},
+    records::{self, Finding, LaneState},
     state::PartitionState,
 };
 use crate::{
@@ -242,6 +242,7 @@ impl Range {
             Ok(rows) => rows,
             Err(reason) => return find(state, at, Some(entry.resource), &reason),
         };
+        state.add_volume(entry.resource, records::volume(payload.len(), header.raw_len));
         let feed = state.feed_mut(entry.resource.feed());
         feed.seq += 1;
         let seq = feed.seq;

@@ -149,6 +149,15 @@ impl<'a> ViewSnapshot<'a> {
         Ok(self.get("resource", partition, &keys::resource(resource))?.unwrap_or_default())
     }
 
+    /// Bytes of a resource's batches that the log holds, opened.
+    ///
+    /// # Errors
+    /// When the store fails or the resource is not known.
+    pub fn volume(&self, resource: ResourceNo) -> Result<u64> {
+        let partition = self.core.entry(resource)?.partition;
+        Ok(self.get("volume", partition, &keys::volume(resource))?.unwrap_or_default())
+    }
+
     /// Rows per resource of a library, by resource.
     ///
     /// # Errors

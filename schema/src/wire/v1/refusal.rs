@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::limits::DETAIL_BYTES_MAX;
+
 /// Sent instead of the due answer, on any stream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refused {
@@ -69,6 +71,10 @@ refusal_codes! {
     Elsewhere = 1006, "the same identity is connected from another machine";
     /// The node's certificate was revoked or replaced.
     Revoked = 1007, "the node's certificate is not taken any more";
+    /// The hub has as many connections as it takes, in all, from this address or of this node.
+    Crowded = 1008, "too many connections at once";
+    /// A greeting, or a frame that was begun, did not come or was not taken in time.
+    Slow = 1009, "the other side was too slow";
     /// The resource is not in the catalogue.
     NotRegistered = 1101, "the resource is not in the catalogue";
     /// The resource belongs to another department.
@@ -89,6 +95,8 @@ refusal_codes! {
     Damaged = 1109, "the batch is damaged";
     /// The chain hash does not follow from the batch before.
     Chain = 1110, "the batch does not continue the chain";
+    /// The department's rows, bytes or entries have reached what the hub's operator allows it.
+    Quota = 1111, "the department's room at this hub is used up";
     /// No grant for this.
     NotGranted = 1201, "no grant in force covers this";
     /// The cursor fits neither this incarnation nor this feed.
@@ -97,6 +105,8 @@ refusal_codes! {
     Catalogue = 1301, "the catalogue entries have mistakes";
     /// Too many questions.
     TooMany = 1401, "too many questions in too short a time";
+    /// Too many commands.
+    Hasty = 1402, "too many commands in too short a time";
     /// The hub failed.
     Internal = 1901, "the hub failed; the operator was told";
 }
@@ -109,15 +119,15 @@ impl RefusalCode {
 }
 
 impl Refused {
-    /// A refusal of something that did not run.
+    /// A refusal of something that did not run. A longer detail than [`DETAIL_BYTES_MAX`] is cut: it
+    /// may repeat what a peer sent.
     pub fn new(code: RefusalCode, detail: impl Into<String>) -> Self {
-        Self {
-            code: code.number(),
-            detail: detail.into(),
-            ran: Ran::No,
-            retry_after_ms: None,
-            expected: None,
+        let mut detail = detail.into();
+        if detail.len() > DETAIL_BYTES_MAX {
+            detail.truncate(detail.floor_char_boundary(DETAIL_BYTES_MAX));
+            detail.push_str(" …");
         }
+        Self { code: code.number(), detail, ran: Ran::No, retry_after_ms: None, expected: None }
     }
 
     /// With the time after which trying again makes sense.
@@ -162,5 +172,13 @@ mod tests {
         for code in RefusalCode::ALL {
             assert_eq!(RefusalCode::from_number(code.number()), Some(*code));
         }
+    }
+
+    #[test]
+    fn a_detail_that_repeats_too_much_of_what_came_is_cut_between_characters() {
+        let refused = Refused::new(RefusalCode::Catalogue, "目".repeat(DETAIL_BYTES_MAX));
+        assert!(refused.detail.len() <= DETAIL_BYTES_MAX + " …".len());
+        assert!(refused.detail.ends_with("目 …"));
+        assert_eq!(Refused::new(RefusalCode::Busy, "短").detail, "短");
     }
 }
