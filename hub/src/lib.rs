@@ -23,3 +23,4 @@ pub mod reconcile;
 pub mod routes;
 pub mod tasks;
 pub mod views;
+pub mod words;

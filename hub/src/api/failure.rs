@@ -12,6 +12,7 @@ use super::types::Failure;
 use crate::{
     govern::{Denied, Problem},
     views::ViewError,
+    words::in_full,
 };
 
 /// Why a command is answered with an error.
@@ -57,18 +58,6 @@ impl Failed {
 
 fn code(code: RefusalCode) -> String {
     format!("HT-{}", code.number())
-}
-
-/// An error with its causes, in one line.
-fn in_full(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 impl From<Denied> for Failed {

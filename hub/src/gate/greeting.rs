@@ -52,7 +52,7 @@ pub(super) enum NotGreeted {
 impl NotGreeted {
     /// With its causes, in one line.
     pub(super) fn in_full(&self) -> String {
-        super::session::in_full(self)
+        crate::words::in_full(self)
     }
 }
 

@@ -20,7 +20,7 @@ use super::{
     publish as intake, question, refusals,
     shares::Share,
 };
-use crate::{numbers::NodeNo, routes::RouteError};
+use crate::{numbers::NodeNo, routes::RouteError, words::in_full};
 
 /// What a peer is told to wait whose frame found no room, milliseconds.
 const BUSY_MS: u32 = 1_000;
@@ -198,18 +198,6 @@ pub(super) fn refusal_of(error: &StreamError) -> Option<Refused> {
         StreamError::Ended => Some(Refused::new(RefusalCode::Protocol, error.to_string())),
         StreamError::Read(_) | StreamError::Write(_) => None,
     }
-}
-
-/// An error with its causes, in one line.
-pub(super) fn in_full(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 /// Why a stream ended before its time.

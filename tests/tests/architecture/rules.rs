@@ -35,7 +35,7 @@ pub(crate) const HUB: Layers = Layers {
         &["intake", "ask", "govern", "governor", "routes", "audit", "reconcile"],
         &["log", "views"],
         // Words that all of them share; they name nothing above.
-        &["clock", "nodes", "numbers", "pki", "tasks"],
+        &["clock", "nodes", "numbers", "pki", "tasks", "words"],
     ],
     beside: &[
         ("app", "config"),
