@@ -23,9 +23,10 @@ use crate::log::{Log, LogError, Offset, Position, RocksLog};
 const GATHER: Duration = Duration::from_millis(5);
 
 /// A burst of batches is acknowledged first, where cores are few: as long as so much is appended in
-/// each of these windows, the views wait.
+/// each of these windows, the views wait. It is more than comes from files being read, which leaves
+/// time for both.
 const BURST_WINDOW: Duration = Duration::from_millis(50);
-const BURST_BYTES: u64 = 1024 * 1024;
+const BURST_BYTES: u64 = 5 * 512 * 1024;
 
 /// What must have come for it to look like a burst.
 const BURST_BEGINS: u64 = 128 * 1024;
