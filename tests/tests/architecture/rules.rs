@@ -51,6 +51,7 @@ pub(crate) const HUB: Layers = Layers {
         ("reconcile", "routes"),
         ("views", "log"),
         ("nodes", "numbers"),
+        ("pki", "words"),
     ],
 };
 
