@@ -7,19 +7,13 @@ use hutong_certs::join::{JoinToken, sheet};
 use hutong_certs::request::ProvenKey;
 use hutong_certs::revoke::Serial;
 use hutong_certs::roots::{CaFingerprint, RootSet};
+use hutong_schema::wire::frame;
 use hutong_schema::wire::v1::kind;
-use hutong_schema::wire::{codec, frame};
-use serde::{Deserialize, Serialize};
+
+use super::twice;
 
 /// A frame's content on an enrolment connection. What decodes encodes again.
 pub(crate) fn enrolment(bytes: &[u8]) {
-    fn twice<T: for<'a> Deserialize<'a> + Serialize>(body: &[u8]) {
-        if let Ok(message) = codec::decode::<T>(body) {
-            let again = codec::encode(&message).unwrap();
-            let back: T = codec::decode(&again).unwrap();
-            assert_eq!(codec::encode(&back).unwrap(), again);
-        }
-    }
     let Ok((found, body)) = frame::split(bytes) else { return };
     match found {
         kind::ENROL => twice::<EnrolRequest>(body),

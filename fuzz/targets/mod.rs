@@ -14,3 +14,15 @@
 pub(crate) mod agent;
 pub(crate) mod certs;
 pub(crate) mod schema;
+
+use hutong_schema::wire::codec;
+use serde::{Deserialize, Serialize};
+
+/// What decodes encodes again, and that decodes once more.
+fn twice<T: for<'a> Deserialize<'a> + Serialize>(body: &[u8]) {
+    if let Ok(message) = codec::decode::<T>(body) {
+        let again = codec::encode(&message).unwrap();
+        let back: T = codec::decode(&again).unwrap();
+        assert_eq!(codec::encode(&back).unwrap(), again);
+    }
+}

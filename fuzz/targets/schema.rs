@@ -11,17 +11,12 @@ use hutong_schema::wire::{codec, frame};
 use hutong_schema::{digest, geometry, library, rules};
 use serde::{Deserialize, Serialize};
 
+use super::twice;
+
 /// A frame's content (kind and body). What decodes encodes again, and that decodes once more.
 pub(crate) fn wire(bytes: &[u8]) {
     fn one<'a, T: Deserialize<'a> + Serialize>(body: &'a [u8]) -> bool {
         codec::decode::<T>(body).is_ok_and(|message| codec::encode(&message).is_ok())
-    }
-    fn twice<T: for<'a> Deserialize<'a> + Serialize>(body: &[u8]) {
-        if let Ok(message) = codec::decode::<T>(body) {
-            let again = codec::encode(&message).unwrap();
-            let back: T = codec::decode(&again).unwrap();
-            assert_eq!(codec::encode(&back).unwrap(), again);
-        }
     }
     let Ok((found, body)) = frame::split(bytes) else { return };
     match found {

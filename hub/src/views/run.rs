@@ -176,8 +176,7 @@ impl<'l> Burst<'l> {
         while self.yields && !cancel.is_cancelled() {
             let before = self.log.stats().bytes;
             let come = before - self.bytes_before;
-            let waited = self.began.elapsed() >= BURST_LASTS;
-            if waited || !(BURST_BEGINS..BURST_MOST).contains(&come) {
+            if !may_wait(come, self.began.elapsed()) {
                 return;
             }
             tokio::time::sleep(BURST_WINDOW).await;
@@ -186,6 +185,11 @@ impl<'l> Burst<'l> {
             }
         }
     }
+}
+
+/// Whether the views may wait on, with so many bytes not yet applied.
+fn may_wait(come: u64, waited: Duration) -> bool {
+    waited < BURST_LASTS && (BURST_BEGINS..BURST_MOST).contains(&come)
 }
 
 /// Checkpoints that were not counted before the hub stopped: counted now if nothing has changed
@@ -217,4 +221,17 @@ fn ask_pending(inner: &Inner, state: &PartitionState) -> Result<()> {
     })?;
     inner.core.store.write(missed)?;
     inner.digests.ask(inner, state, asks)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_keeps_the_views_waiting_within_bounds_only() {
+        assert!(may_wait(BURST_BEGINS, Duration::ZERO));
+        assert!(!may_wait(BURST_BEGINS - 1, Duration::ZERO), "a few rows are applied at once");
+        assert!(!may_wait(BURST_BEGINS, BURST_LASTS), "however long it lasts");
+        assert!(!may_wait(BURST_MOST, Duration::ZERO), "however much comes");
+    }
 }
