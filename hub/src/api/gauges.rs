@@ -52,6 +52,7 @@ fn look_up(office: &Office) -> Result<(), ViewError> {
     set("hutong_intake_backlog_bytes", office.intake.backlog().into_iter().sum());
 
     certificates(office);
+    set("hutong_views_merges_due", office.views.merges_due()?);
 
     let snapshot = office.views.snapshot();
     let mut rows = 0;

@@ -274,6 +274,16 @@ impl Views {
         flushed
     }
 
+    /// Partitions whose files are being merged or will be once nothing comes for a while; until
+    /// then reading one of their keys looks into many files.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn merges_due(&self) -> Result<u64> {
+        let store = &self.inner.core.store;
+        store.partitions().try_fold(0, |due, each| Ok(due + u64::from(store.merge_due(each)?)))
+    }
+
     /// The views at this moment. Reading blocks on the disk.
     #[must_use]
     pub fn snapshot(&self) -> ViewSnapshot<'_> {

@@ -22,6 +22,9 @@ use crate::log::{Log, LogError, Offset, Position, RocksLog};
 /// more than the batch.
 const GATHER: Duration = Duration::from_millis(5);
 
+/// When nothing has come for so long, a partition is not being filled any more.
+const QUIET: Duration = Duration::from_secs(5);
+
 /// A burst of batches is acknowledged first, where cores are few: as long as so much is appended in
 /// each of these windows, the views wait. It is more than comes from files being read, which leaves
 /// time for both.
@@ -132,7 +135,7 @@ fn run(
                     false
                 }
                 () = cancel.cancelled() => false,
-                () = tokio::time::sleep(inner.core.options.flush_interval) => true,
+                () = tokio::time::sleep(QUIET.min(inner.core.options.flush_interval)) => true,
             }
         });
         burst.begins();

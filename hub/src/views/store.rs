@@ -120,11 +120,21 @@ impl Store {
     }
 
     /// Files that are not merged yet.
-    #[cfg(test)]
-    pub(super) fn unmerged_files(&self, partition: PartitionId) -> u64 {
-        let name = "rocksdb.num-files-at-level0";
-        let family = self.family(partition).expect("the partition is there");
-        self.db.property_int_value_cf(family, name).expect("the property").unwrap_or(0)
+    pub(super) fn unmerged_files(&self, partition: PartitionId) -> Result<u64> {
+        self.number(partition, "rocksdb.num-files-at-level0")
+    }
+
+    /// Whether files of a partition are being merged, or will be once it is not filled any more.
+    pub(super) fn merge_due(&self, partition: PartitionId) -> Result<bool> {
+        Ok(self.unmerged_files(partition)? >= u64::from(MERGE_USUAL)
+            || self.number(partition, "rocksdb.compaction-pending")? > 0
+            || self.number(partition, "rocksdb.num-running-compactions")? > 0)
+    }
+
+    fn number(&self, partition: PartitionId, property: &str) -> Result<u64> {
+        let family = self.family(partition)?;
+        let found = self.db.property_int_value_cf(family, property);
+        Ok(found.map_err(ViewError::engine("ask for a figure"))?.unwrap_or(0))
     }
 
     pub(super) fn bulk_path(&self, partition: PartitionId) -> PathBuf {
@@ -212,7 +222,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path(), &ViewOptions::default(), 1).unwrap();
         let partition = PartitionId::data(0);
-        let files = || store.unmerged_files(partition);
+        let files = || store.unmerged_files(partition).unwrap();
         for file in 0..u64::from(MERGE_USUAL) * 3 {
             let mut batch = WriteBatch::default();
             batch.put_cf(store.family(partition).unwrap(), b"the same key", file.to_be_bytes());

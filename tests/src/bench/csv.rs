@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 
 use super::Options;
 use super::figure::{Figure, Wanted};
-use super::stage::{PATIENCE, Stage, Used, folder_bytes};
+use super::stage::{DRAFT, PATIENCE, Stage, Used, folder_bytes};
 use crate::harness::wait::{until, until_true};
 
 /// A name and a division that only the last row has.
@@ -123,7 +123,8 @@ pub(super) fn give_all_with_a_last(stage: &Stage) -> Result<String> {
     text.truncate(start);
     text.extend_from_slice(line.as_bytes());
     text.push(b'\n');
-    stage.machine.write("people.csv", text)?;
+    stage.machine.write(DRAFT, text)?;
+    stage.publish_draft()?;
     Ok(key)
 }
 

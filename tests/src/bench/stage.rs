@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -21,6 +22,9 @@ pub(super) const UNBOUNDED: &str = "[gate]\nquestions_per_second = 10000000\nque
 
 /// No step of a benchmark takes this long.
 pub(super) const PATIENCE: Duration = Duration::from_secs(900);
+
+/// Where the whole file is written before the agent may find it.
+pub(super) const DRAFT: &str = "people.csv.draft";
 
 /// Rows with which a publication begins before anything is measured.
 pub(super) const FIRST_ROWS: usize = 10;
@@ -110,9 +114,27 @@ impl Stage {
 
     /// Lets the agent find the whole file.
     pub(super) fn give_all(&self) -> Result<()> {
-        let draft = self.machine.path("people.csv.draft");
+        let draft = self.machine.path(DRAFT);
         fs::copy(&self.file, &draft)?;
+        self.publish_draft()
+    }
+
+    /// Lets the agent find what was written as draft, once it is on disk: left to the kernel, half a
+    /// gigabyte would be written half a minute later, amidst what is measured.
+    pub(super) fn publish_draft(&self) -> Result<()> {
+        let draft = self.machine.path(DRAFT);
+        fs::File::open(&draft)?.sync_all()?;
         fs::rename(&draft, self.machine.path("people.csv"))?;
+        Ok(())
+    }
+
+    /// Waits until the file system has written all that it was given. The agent's files lie on the
+    /// hub's disk only here; the kernel would write them half a minute later, amidst what is measured.
+    pub(super) fn all_on_disk(&self) -> Result<()> {
+        let status = Command::new("sync").arg("--file-system").arg(self.folder.path()).status()?;
+        if !status.success() {
+            bail!("sync: {status}");
+        }
         Ok(())
     }
 

@@ -238,7 +238,7 @@ impl Applier {
         Ok(())
     }
 
-    /// Nothing came for a whole flush interval.
+    /// Nothing has come for a while: what was filled is merged, so that it is read from few files.
     pub(super) fn quiet(&mut self, inner: &Inner) -> Result<()> {
         self.flush_when_due(inner)?;
         self.set_filling(inner, false)

@@ -197,7 +197,7 @@ async fn what_was_filled_is_merged_when_nothing_comes_any_more() {
         world
     });
     let views = world.views().clone();
-    let files = || views.inner.core.store.unmerged_files(PARTITION);
+    let files = || views.inner.core.store.unmerged_files(PARTITION).unwrap();
     assert!(files() >= 20, "{} files: they were merged while they came", files());
     let (tracker, cancel) = (TaskTracker::new(), CancellationToken::new());
     views.start(&tracker, &cancel);
