@@ -22,7 +22,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     Backoff, LinkError, LinkState, NodeOptions, Process, Publication, ScanWish, Session,
     Subscription, Wanted, certificate::certificate_wanted, control, deliveries, entries,
-    publications,
+    publications, session::ControlStream,
 };
 use crate::{
     sinks::{SinkError, SubscriptionKey, known},
@@ -133,13 +133,20 @@ impl Node {
         let mut backoff = Backoff::default();
         while !cancel.is_cancelled() {
             self.set_state(LinkState::Connecting);
-            let began = Instant::now();
-            let ended = self.visit(&cancel).await;
+            let ended = match self.connect(&cancel).await {
+                Ok((session, control)) => {
+                    // Without the dial: a hub that stays silent lets it last long.
+                    let began = Instant::now();
+                    let ended = self.visit(&session, control, &cancel).await;
+                    backoff.lasted(began.elapsed());
+                    ended
+                }
+                Err(error) => error,
+            };
             if matches!(ended, LinkError::Cancelled) {
                 break;
             }
             let ended = self.with_clocks(ended).await;
-            backoff.lasted(began.elapsed());
             let wait = backoff.next(rand::random());
             self.away(&ended, backoff.failures());
             self.wanted.send_replace(certificate_wanted(&ended));
@@ -152,18 +159,26 @@ impl Node {
         self.set_state(LinkState::Idle);
     }
 
-    /// One connection, from dial to end.
-    async fn visit(self: &Arc<Self>, cancel: &CancellationToken) -> LinkError {
+    /// Dials, and waits for the hub's greeting.
+    async fn connect(
+        &self,
+        cancel: &CancellationToken,
+    ) -> Result<(Session, ControlStream), LinkError> {
         let connecting =
             Session::connect(&self.process.dialler, &self.tls, self.store().instance());
-        let connected = tokio::select! {
+        tokio::select! {
             connected = connecting => connected,
-            () = cancel.cancelled() => return LinkError::Cancelled,
-        };
-        let (session, mut control) = match connected {
-            Ok(connected) => connected,
-            Err(error) => return error,
-        };
+            () = cancel.cancelled() => Err(LinkError::Cancelled),
+        }
+    }
+
+    /// One connection, from its greeting to its end.
+    async fn visit(
+        self: &Arc<Self>,
+        session: &Session,
+        mut control: ControlStream,
+        cancel: &CancellationToken,
+    ) -> LinkError {
         let hub = session.welcome().software.clone();
         tracing::info!(node = %self.name(), hub = self.process.dialler.address(), software = hub, "connected");
         self.set_state(LinkState::Connected { since: hutong_certs::clock::now(), hub });
@@ -183,7 +198,7 @@ impl Node {
                 tasks.clone(),
             ));
         }
-        let ended = control::attend(self, &session, &mut control, cancel).await;
+        let ended = control::attend(self, session, &mut control, cancel).await;
         self.session.send_replace(None);
         tasks.close();
         if matches!(ended, LinkError::Cancelled) {

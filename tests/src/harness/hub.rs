@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail};
 
 use super::http;
 use super::metrics::Metrics;
+use super::ports;
 use super::process::Process;
 use super::programs::programs;
 use super::run::{Ran, run};
@@ -38,6 +39,9 @@ pub struct Hub {
     settings: String,
     environment: Vec<(OsString, OsString)>,
     process: Option<Process>,
+    /// What the configuration asks for: the same at every start, so that agents find the hub again.
+    asked: Addresses,
+    /// What it said at its last start.
     addresses: Option<Addresses>,
 }
 
@@ -68,6 +72,7 @@ impl Hub {
             settings: String::new(),
             environment: Vec::new(),
             process: None,
+            asked: Addresses { quic: ports::own()?, http: ports::own()? },
             addresses: None,
         };
         hub.configure()?;
@@ -93,7 +98,7 @@ impl Hub {
         self.environment = owned.collect();
     }
 
-    /// Serves, and waits until it is ready. After the first time it keeps its addresses.
+    /// Serves, and waits until it is ready. Its addresses are the same at every start.
     ///
     /// # Errors
     /// When it does not become ready.
@@ -127,8 +132,7 @@ impl Hub {
         };
         let addresses = Addresses { quic: address("quic=")?, http: address("http=")? };
         self.addresses = Some(addresses);
-        // From the next start on these are asked for, so that agents find the hub again.
-        self.configure()
+        Ok(())
     }
 
     /// Ends it as `kill -9` does.
@@ -284,8 +288,7 @@ impl Hub {
     }
 
     fn configure(&self) -> Result<()> {
-        let any: SocketAddr = ([127, 0, 0, 1], 0).into();
-        let (quic, http) = self.addresses.map_or((any, any), |known| (known.quic, known.http));
+        let Addresses { quic, http } = self.asked;
         let text = format!(
             "[hub]\nexchange = \"{EXCHANGE}\"\ndata_dir = \"data\"\nlisten = \"{quic}\"\nhttp = \"{http}\"\n\n{}",
             self.settings

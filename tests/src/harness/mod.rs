@@ -13,6 +13,7 @@ pub mod http;
 pub mod hub;
 pub mod links;
 pub mod metrics;
+mod ports;
 pub mod process;
 pub mod programs;
 pub mod promise;
