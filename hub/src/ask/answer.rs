@@ -13,20 +13,22 @@ use hutong_schema::{
 };
 
 use super::{not_granted, permit::Permit};
-use crate::views::{Found, ViewError, ViewSnapshot, Views};
+use crate::views::{Found, ViewError, ViewSnapshot};
 
 /// How many more matches are looked at than are asked for: some may lie outside the grant.
 const LOOK_FURTHER: usize = 20;
 
 /// Rows that match and are covered by the permit, with its fields only.
+///
+/// # Errors
+/// [`Unanswered::NotInMemory`] when the snapshot looks only there.
 pub(super) fn lookup(
-    views: &Views,
+    snapshot: &ViewSnapshot<'_>,
     permit: &Permit,
     lookup: &Lookup,
-) -> Result<LookupAnswer, Refused> {
+) -> Result<LookupAnswer, Unanswered> {
     let limit = usize::from(lookup.limit);
-    let snapshot = views.snapshot();
-    let (candidates, more_behind) = candidates(&snapshot, permit, lookup, limit * LOOK_FURTHER)?;
+    let (candidates, more_behind) = candidates(snapshot, permit, lookup, limit * LOOK_FURTHER)?;
     let mut covered = candidates
         .iter()
         .filter(|(key, row)| permit.filter.matches(key, row.as_ref(), permit.as_of));
@@ -36,6 +38,30 @@ pub(super) fn lookup(
     Ok(LookupAnswer { grant: permit.grant.id, rows, more })
 }
 
+/// Why a question has no answer.
+#[derive(Debug)]
+pub(super) enum Unanswered {
+    /// It has to be read from disk.
+    NotInMemory,
+    /// Whoever asks is to be told.
+    Refused(Refused),
+}
+
+impl From<Refused> for Unanswered {
+    fn from(refused: Refused) -> Self {
+        Self::Refused(refused)
+    }
+}
+
+impl From<ViewError> for Unanswered {
+    fn from(error: ViewError) -> Self {
+        match error {
+            ViewError::NotInMemory => Self::NotInMemory,
+            error => Self::Refused(failed(error)),
+        }
+    }
+}
+
 type Candidates = (Vec<(Vec<u8>, RowBuf)>, bool);
 
 fn candidates(
@@ -43,16 +69,16 @@ fn candidates(
     permit: &Permit,
     lookup: &Lookup,
     limit: usize,
-) -> Result<Candidates, Refused> {
+) -> Result<Candidates, Unanswered> {
     let library = match (&lookup.by, &lookup.target) {
         (LookupBy::Key(key), _) => {
-            let row = snapshot.row(permit.place, &key.0).map_err(failed)?;
+            let row = snapshot.row(permit.place, &key.0)?;
             return Ok((row.map(|row| (key.0.clone(), row)).into_iter().collect(), false));
         }
         (_, Target::Library(library)) => *library,
         (_, Target::Resource(_)) => {
             let detail = "a resource is looked up by its key; only libraries have indexes";
-            return Err(Refused::new(RefusalCode::Protocol, detail));
+            return Err(Refused::new(RefusalCode::Protocol, detail).into());
         }
     };
     let (found, more) = search(snapshot, permit, library, &lookup.by, limit)?;
@@ -65,27 +91,27 @@ fn search(
     library: LibraryId,
     by: &LookupBy,
     limit: usize,
-) -> Result<(Vec<Found>, bool), Refused> {
+) -> Result<(Vec<Found>, bool), Unanswered> {
     match by {
         LookupBy::Key(_) => Ok((Vec::new(), false)),
         LookupBy::Index { field, value } => {
             // What may not be read must not be guessed either.
             if !permit.shows(*field) {
-                return Err(not_granted("the field that is searched"));
+                return Err(not_granted("the field that is searched").into());
             }
-            snapshot.by_index(library, *field, value, limit).map_err(failed)
+            Ok(snapshot.by_index(library, *field, value, limit)?)
         }
         LookupBy::Box { bounds: [west, south, east, north] } => {
             if !(west <= east && south <= north) {
                 let detail =
                     "a box is west,south,east,north in degrees, west <= east and south <= north";
-                return Err(Refused::new(RefusalCode::Protocol, detail));
+                return Err(Refused::new(RefusalCode::Protocol, detail).into());
             }
             let bounds = BoundingBox { west: *west, south: *south, east: *east, north: *north };
-            snapshot.in_box(library, &bounds, limit).map_err(failed)
+            Ok(snapshot.in_box(library, &bounds, limit)?)
         }
         LookupBy::Nearest { point: [longitude, latitude] } => {
-            let found = snapshot.nearest(library, *longitude, *latitude, limit).map_err(failed)?;
+            let found = snapshot.nearest(library, *longitude, *latitude, limit)?;
             let more = found.len() == limit;
             Ok((found.into_iter().map(|(_, found)| found).collect(), more))
         }
@@ -102,13 +128,16 @@ fn shown(permit: &Permit, key: &[u8], row: RowRef<'_>) -> FoundRow {
 }
 
 /// One verdict per claim. A row outside the grant is as absent as one that does not exist.
+///
+/// # Errors
+/// As [`lookup`].
 pub(super) fn verify(
-    views: &Views,
+    snapshot: &ViewSnapshot<'_>,
     permit: &Permit,
     verify: &Verify,
-) -> Result<Vec<Verdict>, Refused> {
+) -> Result<Vec<Verdict>, Unanswered> {
     let key = &verify.key.0;
-    let row = views.snapshot().row(permit.place, key).map_err(failed)?;
+    let row = snapshot.row(permit.place, key)?;
     let row = row.filter(|row| permit.filter.matches(key, row.as_ref(), permit.as_of));
     let verdict = |field, claimed: &[u8]| {
         let Some(row) = &row else { return Verdict::Absent };

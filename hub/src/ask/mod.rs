@@ -19,8 +19,9 @@ use hutong_schema::{
 use crate::{
     audit::{AccessLog, AccessRecord, Actor, Question},
     numbers::NodeNo,
-    views::{Views, registry::RegistryHandle},
+    views::{ViewSnapshot, Views, registry::RegistryHandle},
 };
+use answer::Unanswered;
 use permit::Permit;
 use readers::Readers;
 
@@ -67,9 +68,11 @@ impl Asker {
         }
         let permits =
             permit::find(&self.registry, *department, &lookup.target, |modes| modes.lookup)?;
-        let (asker, lookup) = (self.clone(), Arc::new(lookup));
+        let lookup = Arc::new(lookup);
         let asked = Arc::clone(&lookup);
-        let answer = self.readers.run(move || asker.first_answer(&permits, &asked)).await??;
+        let one_key = matches!(lookup.by, LookupBy::Key(_));
+        let find = move |snapshot: &ViewSnapshot<'_>| first_answer(snapshot, &permits, &asked);
+        let answer = self.read(one_key, find).await?;
         let mut keys: Vec<&Key> = answer.rows.iter().map(|row| &row.key).collect();
         if let LookupBy::Key(key) = &lookup.by
             && keys.is_empty()
@@ -105,9 +108,10 @@ impl Asker {
             .find(|permit| verify.claims.iter().all(|claim| permit.shows(claim.field)))
             .ok_or_else(|| not_granted("a claimed field"))?;
         let grant = permit.grant.id;
-        let (views, verify) = (self.views.clone(), Arc::new(verify));
+        let verify = Arc::new(verify);
         let asked = Arc::clone(&verify);
-        let verdicts = self.readers.run(move || answer::verify(&views, &permit, &asked)).await??;
+        let judge = move |snapshot: &ViewSnapshot<'_>| answer::verify(snapshot, &permit, &asked);
+        let verdicts = self.read(true, judge).await?;
         let record = AccessRecord {
             actor: Actor::Node { department: *department, node },
             target: verify.target.clone(),
@@ -121,16 +125,30 @@ impl Asker {
         Ok(VerifyAnswer { grant, verdicts })
     }
 
-    fn first_answer(&self, permits: &[Permit], lookup: &Lookup) -> Result<LookupAnswer, Refused> {
-        let mut last = None;
-        for permit in permits {
-            let answer = answer::lookup(&self.views, permit, lookup)?;
-            if !answer.rows.is_empty() {
-                return Ok(answer);
+    /// Reads the views: for one key at once where it is in memory, because waking another thread and
+    /// being woken by it costs more than the answer; else by a thread that may wait for the disk.
+    async fn read<T: Send + 'static>(
+        &self,
+        one_key: bool,
+        answer: impl Fn(&ViewSnapshot<'_>) -> Result<T, Unanswered> + Send + 'static,
+    ) -> Result<T, Refused> {
+        let at_once = match one_key {
+            true => answer(&self.views.snapshot().in_memory()),
+            false => Err(Unanswered::NotInMemory),
+        };
+        let answered = match at_once {
+            Err(Unanswered::NotInMemory) => {
+                let views = self.views.clone();
+                self.readers.run(move || answer(&views.snapshot())).await?
             }
-            last = Some(answer);
-        }
-        last.ok_or_else(|| not_granted("the target"))
+            answered => answered,
+        };
+        answered.map_err(|unanswered| match unanswered {
+            Unanswered::Refused(refused) => refused,
+            Unanswered::NotInMemory => {
+                Refused::new(RefusalCode::Internal, "the views were not read from disk")
+            }
+        })
     }
 
     fn record(
@@ -161,6 +179,22 @@ impl Asker {
     async fn keep(&self, record: &AccessRecord) -> Result<(), Refused> {
         self.access.record(record).await.map_err(|error| unrecorded(&error))
     }
+}
+
+fn first_answer(
+    snapshot: &ViewSnapshot<'_>,
+    permits: &[Permit],
+    lookup: &Lookup,
+) -> Result<LookupAnswer, Unanswered> {
+    let mut last = None;
+    for permit in permits {
+        let answer = answer::lookup(snapshot, permit, lookup)?;
+        if !answer.rows.is_empty() {
+            return Ok(answer);
+        }
+        last = Some(answer);
+    }
+    last.ok_or_else(|| not_granted("the target").into())
 }
 
 fn check_reason(reason: &str) -> Result<(), Refused> {

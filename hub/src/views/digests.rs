@@ -21,7 +21,10 @@ use super::{
     entry::Place,
     error::Result,
     keys,
-    read::{Count, DigestSpec, groups::Groups},
+    read::{
+        Count, DigestSpec,
+        groups::{Groups, Reach},
+    },
     records::{self, HubDigests},
     state::PartitionState,
 };
@@ -153,7 +156,7 @@ impl Digests {
         request: &Request,
         stop: &dyn Fn() -> bool,
     ) -> Result<()> {
-        let groups = Groups { core, snapshot: Some(snapshot) };
+        let groups = Groups { core, snapshot: Some(snapshot), reach: Reach::Disk };
         let mut by_space: BTreeMap<SpaceNo, Vec<&Job>> = BTreeMap::new();
         for job in &request.jobs {
             by_space.entry(job.space).or_default().push(job);

@@ -117,6 +117,9 @@ pub enum ViewError {
         /// Partitions of the log.
         expected: u16,
     },
+    /// Not all of it is in memory, and only there was it to be looked for.
+    #[error("it is not in memory")]
+    NotInMemory,
     /// The views are shutting down.
     #[error("the views are closed")]
     Closed,
@@ -127,7 +130,7 @@ impl ViewError {
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
-            Self::Engine { .. } => "HT-VIEW-ENGINE",
+            Self::Engine { .. } | Self::NotInMemory => "HT-VIEW-ENGINE",
             Self::Io { .. } => "HT-VIEW-IO",
             Self::Log(_) => "HT-VIEW-LOG",
             Self::Corrupt { .. }
@@ -144,10 +147,11 @@ impl ViewError {
     }
 
     pub(super) fn engine(action: &'static str) -> impl FnOnce(rocksdb::Error) -> Self {
-        move |source| {
-            let corrupt = source.kind() == rocksdb::ErrorKind::Corruption;
-            let source = Box::new(source);
-            if corrupt { Self::Corrupt { action, source } } else { Self::Engine { action, source } }
+        move |source| match source.kind() {
+            // Said of reads alone that may not reach for the disk.
+            rocksdb::ErrorKind::Incomplete => Self::NotInMemory,
+            rocksdb::ErrorKind::Corruption => Self::Corrupt { action, source: Box::new(source) },
+            _ => Self::Engine { action, source: Box::new(source) },
         }
     }
 

@@ -87,7 +87,7 @@ pub struct ViewOptions {
 impl Default for ViewOptions {
     fn default() -> Self {
         Self {
-            block_cache_bytes: 96 << 20,
+            block_cache_bytes: 256 << 20,
             write_buffer_bytes: 96 << 20,
             feed_cache_bytes: 32 << 20,
             range_rows: 128 << 10,

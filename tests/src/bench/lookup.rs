@@ -6,13 +6,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use hutong_agent::link::{Dialler, Session, Visitor};
 use hutong_certs::enrol::NodeFolder;
 use hutong_schema::grant::Target;
 use hutong_schema::library::LibraryId;
 use hutong_schema::wire::v1::ask::{Lookup, LookupAnswer, LookupBy};
 use hutong_schema::wire::v1::control::Key;
+
+use tokio::sync::Semaphore;
 
 use super::Options;
 use super::figure::{Figure, Wanted};
@@ -123,28 +125,26 @@ async fn ask(
     }
     let over = Arc::new(AtomicBool::new(false));
     let turn = Arc::new(AtomicU64::new(0));
-    let workers = (NODES * AT_ONCE) as f64;
-    let pace = rate.map(|rate| Duration::from_secs_f64(workers / rate));
+    let pace = rate.map(|rate| Duration::from_secs_f64(1.0 / rate));
+    let due_now = Arc::new(Semaphore::new(0));
     let began = Instant::now();
+    let pacer = pace.map(|pace| {
+        let (over, due_now) = (Arc::clone(&over), Arc::clone(&due_now));
+        std::thread::spawn(move || keep_pace(began, pace, &over, &due_now))
+    });
     let mut tasks = Vec::new();
-    for (number, visitor) in visitors.iter().cycle().take(NODES * AT_ONCE).enumerate() {
+    for visitor in visitors.iter().cycle().take(NODES * AT_ONCE) {
         let (visitor, keys) = (Arc::clone(visitor), Arc::clone(keys));
-        let (over, turn) = (Arc::clone(&over), Arc::clone(&turn));
+        let (over, turn, due_now) = (Arc::clone(&over), Arc::clone(&turn), Arc::clone(&due_now));
         tasks.push(tokio::spawn(async move {
             let mut each: Vec<(f32, f32)> = Vec::new();
-            // Asking is due at fixed times, spread evenly: a slow answer must not slow the next
-            // question down.
-            let mut pace = pace.map(|pace| {
-                let first = began + pace.mul_f64(number as f64 / workers);
-                tokio::time::interval_at(first.into(), pace)
-            });
             while !over.load(Ordering::Relaxed) {
-                let due = match &mut pace {
-                    Some(pace) => pace.tick().await.into_std(),
-                    None => Instant::now(),
-                };
-                let at = turn.fetch_add(1, Ordering::Relaxed) as usize % keys.len();
-                one(visitor.session(), &keys[at]).await?;
+                if pace.is_some() {
+                    due_now.acquire().await?.forget();
+                }
+                let turn = turn.fetch_add(1, Ordering::Relaxed);
+                let due = pace.map_or_else(Instant::now, |pace| began + pace.mul_f64(turn as f64));
+                one(visitor.session(), &keys[turn as usize % keys.len()]).await?;
                 each.push((due.elapsed().as_secs_f32() * 1e3, (due - began).as_secs_f32()));
             }
             Ok::<_, anyhow::Error>(each)
@@ -153,12 +153,28 @@ async fn ask(
     tokio::time::sleep(FOR).await;
     over.store(true, Ordering::Relaxed);
     let took = began.elapsed();
+    if let Some(pacer) = pacer {
+        pacer.join().map_err(|_| anyhow!("the pacer panicked"))?;
+    }
+    // Whoever waits for a turn gets one, and sees that it is over.
+    due_now.add_permits(NODES * AT_ONCE);
     let mut each = Vec::new();
     for task in tasks {
         each.extend(task.await??);
     }
     each.sort_unstable_by(|(a, _), (b, _)| a.total_cmp(b));
     Ok(Asked { took, each })
+}
+
+/// Lets one question be asked at each of its times, spread evenly: a slow answer must not slow the
+/// next question down. The runtime's timers tick in milliseconds, which would ask them in bursts.
+fn keep_pace(began: Instant, pace: Duration, over: &AtomicBool, due_now: &Semaphore) {
+    let mut next = began;
+    while !over.load(Ordering::Relaxed) {
+        std::thread::sleep(next.saturating_duration_since(Instant::now()));
+        due_now.add_permits(1);
+        next += pace;
+    }
 }
 
 async fn one(session: &Session, key: &str) -> Result<()> {

@@ -24,7 +24,7 @@ use crate::{
         error::Result,
         feed_entry::{self, Head, Kind},
         keys,
-        read::groups::{Group, Groups},
+        read::groups::{Group, Groups, Reach},
         records::{LaneState, Step as Progress},
     },
 };
@@ -79,7 +79,7 @@ impl Applier {
             let mut piece = Piece::default();
             let mut scratch = [RowBuf::new(), RowBuf::new()];
             let limit = inner.core.options.step_rows;
-            let groups = Groups { core: &inner.core, snapshot: None };
+            let groups = Groups { core: &inner.core, snapshot: None, reach: Reach::Disk };
             groups.of_resource(entry, after.as_deref(), |group| {
                 let Some(stale) = group.of(entry.resource).filter(|row| row.version < begun) else {
                     return Ok(ControlFlow::Continue(()));
@@ -156,7 +156,7 @@ impl Applier {
             let mut rows = from.number().to_le_bytes().to_vec();
             let mut count = 0;
             let mut last = Vec::new();
-            let groups = Groups { core: &inner.core, snapshot: None };
+            let groups = Groups { core: &inner.core, snapshot: None, reach: Reach::Disk };
             groups.rows(place, after.as_deref(), |key, row| {
                 if turns(key, row) {
                     feed_entry::push_row(&mut rows, key, row.as_bytes());
@@ -195,7 +195,7 @@ impl Applier {
             let mut piece = Piece::default();
             let mut scratch = [RowBuf::new(), RowBuf::new()];
             let limit = inner.core.options.step_rows;
-            let groups = Groups { core: &inner.core, snapshot: None };
+            let groups = Groups { core: &inner.core, snapshot: None, reach: Reach::Disk };
             groups.of_resource(to, after.as_deref(), |group| {
                 let Some(row) = group.of(to.resource) else {
                     return Ok(ControlFlow::Continue(()));

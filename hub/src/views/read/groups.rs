@@ -6,7 +6,7 @@ use hutong_schema::{
     library::Library,
     row::{RowBuf, RowRef},
 };
-use rocksdb::{DBRawIterator, ReadOptions, Snapshot};
+use rocksdb::{DBRawIterator, ReadOptions, ReadTier, Snapshot};
 
 use crate::{
     log::{PartitionId, event::partition_of},
@@ -104,6 +104,17 @@ impl Group {
 pub(in super::super) struct Groups<'a> {
     pub(in super::super) core: &'a Core,
     pub(in super::super) snapshot: Option<&'a Snapshot<'a>>,
+    pub(in super::super) reach: Reach,
+}
+
+/// How far reading may go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in super::super) enum Reach {
+    /// To the disk.
+    #[default]
+    Disk,
+    /// Not beyond memory: what is not there is [`ViewError::NotInMemory`].
+    Memory,
 }
 
 /// Up to so many resources of a space are asked one by one for a key.
@@ -117,6 +128,9 @@ impl<'a> Groups<'a> {
         let mut options = ReadOptions::default();
         if let Some(snapshot) = self.snapshot {
             options.set_snapshot(snapshot);
+        }
+        if self.reach == Reach::Memory {
+            options.set_read_tier(ReadTier::BlockCache);
         }
         options
     }

@@ -34,7 +34,7 @@ use crate::{
     log::{Offset, PartitionId},
     numbers::{ResourceNo, SpaceNo},
 };
-use groups::Groups;
+use groups::{Groups, Reach};
 
 /// The views at one moment. Holding it for long keeps replaced rows on disk: take one per question,
 /// or per chunk of a snapshot delivery.
@@ -42,6 +42,7 @@ pub struct ViewSnapshot<'a> {
     pub(super) core: &'a Core,
     /// Absent where nothing can change: in views opened for reading.
     pub(super) snapshot: Option<Snapshot<'a>>,
+    reach: Reach,
 }
 
 /// One record of a library.
@@ -66,11 +67,18 @@ pub enum ScanEnd {
 
 impl<'a> ViewSnapshot<'a> {
     pub(super) fn new(core: &'a Core) -> Self {
-        Self { core, snapshot: Some(core.store.db.snapshot()) }
+        Self { core, snapshot: Some(core.store.db.snapshot()), reach: Reach::Disk }
+    }
+
+    /// Looks into memory only, so that reading never waits for the disk; what is not there is
+    /// [`ViewError::NotInMemory`].
+    #[must_use]
+    pub fn in_memory(self) -> Self {
+        Self { reach: Reach::Memory, ..self }
     }
 
     pub(super) fn groups(&self) -> Groups<'_> {
-        Groups { core: self.core, snapshot: self.snapshot.as_ref() }
+        Groups { core: self.core, snapshot: self.snapshot.as_ref(), reach: self.reach }
     }
 
     fn get<T: DeserializeOwned>(
@@ -336,7 +344,7 @@ impl ReadOnlyViews {
     /// Reads them.
     #[must_use]
     pub fn snapshot(&self) -> ViewSnapshot<'_> {
-        ViewSnapshot { core: &self.core, snapshot: None }
+        ViewSnapshot { core: &self.core, snapshot: None, reach: Reach::Disk }
     }
 }
 

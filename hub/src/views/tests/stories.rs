@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    super::{HubDigests, Place, ViewOptions, Views, rebuild},
+    super::{HubDigests, Place, ViewError, ViewOptions, Views, rebuild},
     model::{Change, digest},
     random::small,
     world::{ALONE, HEALTH, PARTITION, PEOPLE, POLICE, World, header, health_reading},
@@ -212,4 +212,26 @@ async fn what_was_filled_is_merged_when_nothing_comes_any_more() {
     tracker.wait().await;
     assert!(merged.is_ok(), "{} files are not merged", files());
     tokio::task::spawn_blocking(move || drop((views, world))).await.unwrap();
+}
+
+#[test]
+fn memory_says_so_when_it_does_not_hold_a_row() {
+    let mut world = World::new(small());
+    world.batch(POLICE, &[row("k1", "a")]);
+    world.views().apply_all().unwrap();
+    for place in [Place::Resource(POLICE), PEOPLE] {
+        let here = world.views().snapshot().in_memory().row(place, b"k1").unwrap();
+        assert!(here.is_some(), "{place:?}: what was just applied is in memory");
+        world.views().flush().unwrap();
+        world.reopen();
+        let cold = world.views().snapshot().in_memory().row(place, b"k1");
+        assert!(matches!(cold, Err(ViewError::NotInMemory)), "{place:?}: {cold:?}");
+        let read = world.views().snapshot().row(place, b"k1").unwrap();
+        assert_eq!(read, here, "{place:?}");
+        let warm = world.views().snapshot().in_memory().row(place, b"k1").unwrap();
+        assert_eq!(warm, here, "{place:?}");
+        // For the next place: in memory, not in a file.
+        world.batch(POLICE, &[row("k1", "b")]);
+        world.views().apply_all().unwrap();
+    }
 }
