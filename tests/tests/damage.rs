@@ -4,8 +4,10 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Write as _;
+use std::num::NonZero;
 use std::path::Path;
-use std::time::Instant;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use hutong_tests::city::rng::Rng;
@@ -41,26 +43,24 @@ fn cuts(stage: &Stage, one_in: u64) -> Result<Vec<Damage>> {
     Ok(cuts)
 }
 
-/// Judges all cases; fails with every case that has an effect without a word.
-fn judge(stage: &Stage, Cases { state, damages }: Cases) -> Result<Tally> {
-    let workers = std::thread::available_parallelism().map_or(1, usize::from);
-    let share = damages.len().div_ceil(workers).max(1);
+/// Judges all cases, on every core; fails with every case that has an effect without a word.
+fn judge(stage: &Stage, Cases { state, damages }: &Cases) -> Result<Tally> {
+    // One after the other from one list: some cases take many times longer than others.
+    let next = AtomicUsize::new(0);
+    let work = || -> Result<(Tally, Vec<String>)> {
+        let mut judge = Judge::new(stage, *state)?;
+        let (mut tally, mut wrong) = (Tally::default(), Vec::new());
+        while let Some(damage) = damages.get(next.fetch_add(1, Ordering::Relaxed)) {
+            match judge.judge(damage) {
+                Ok(judgement) => tally.count(damage.kind(), judgement),
+                Err(error) => wrong.push(format!("{error:#}")),
+            }
+        }
+        Ok((tally, wrong))
+    };
     let results: Vec<Result<(Tally, Vec<String>)>> = std::thread::scope(|scope| {
-        let work = |part: Vec<Damage>| {
-            scope.spawn(move || {
-                let mut judge = Judge::new(stage, state)?;
-                let (mut tally, mut wrong) = (Tally::default(), Vec::new());
-                for damage in &part {
-                    match judge.judge(damage) {
-                        Ok(judgement) => tally.count(damage.kind(), judgement),
-                        Err(error) => wrong.push(format!("{error:#}")),
-                    }
-                }
-                Ok((tally, wrong))
-            })
-        };
-        let parts: Vec<_> = damages.chunks(share).map(|part| work(part.to_vec())).collect();
-        let joined = parts.into_iter().map(|part| part.join());
+        let workers: Vec<_> = (0..cores()).map(|_| scope.spawn(work)).collect();
+        let joined = workers.into_iter().map(|worker| worker.join());
         joined.map(|result| result.unwrap_or_else(|_| anyhow::bail!("a judge panicked"))).collect()
     });
     let (mut tally, mut wrong) = (Tally::default(), Vec::new());
@@ -71,7 +71,19 @@ fn judge(stage: &Stage, Cases { state, damages }: Cases) -> Result<Tally> {
     }
     let first: Vec<_> = wrong.iter().take(40).cloned().collect();
     ensure!(wrong.is_empty(), "{} cases are wrong:\n{}", wrong.len(), first.join("\n"));
+    ensure!(tally.cases() == damages.len() as u64, "not all cases were judged");
     Ok(tally)
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZero::get)
+}
+
+/// How long cases took, in words, for DAMAGE.md.
+fn pace(cases: u64, took: Duration) -> String {
+    let (seconds, cores) = (took.as_secs_f64(), cores());
+    let each = seconds * 1_000.0 * cores as f64 / cases.max(1) as f64;
+    format!("{cases} cases in {seconds:.0} s: {each:.0} ms each, on each of {cores} cores.")
 }
 
 /// A seed of its own for each run; that of an earlier one can be given.
@@ -93,12 +105,12 @@ fn no_cut_and_no_flip_goes_unnoticed() -> Result<()> {
     let all = cuts(&stage, 1)?.len() as u64;
     ensure!(all > LIVE_BYTES / 2, "the live log is too short: {all} places");
     let cuts = cuts(&stage, all / CUTS + 1)?;
-    let mut tally = judge(&stage, Cases { state: State::Killed, damages: cuts })?;
+    let mut tally = judge(&stage, &Cases { state: State::Killed, damages: cuts })?;
     for state in [State::Killed, State::Stopped] {
         let data = stage.data(state);
         let mut damages = folder::flips(&data, &mut rng, FLIPS / 4)?;
         damages.extend(folder::flips_by_file(&data, &mut rng, FLIPS / 4)?);
-        tally.add(judge(&stage, Cases { state, damages })?);
+        tally.add(judge(&stage, &Cases { state, damages })?);
     }
     println!("{tally}after {:.1} s", began.elapsed().as_secs_f32());
     ensure!(tally.of(Judgement::Named) > 0, "no case lost an entry below the marks");
@@ -172,15 +184,22 @@ fn soak_every_cut_and_ten_thousand_flips() -> Result<()> {
     let mut stage = Stage::build()?;
     let mut rng = Rng::new(seed);
     let damages = cuts(&stage, share)?;
-    let cuts = judge(&stage, Cases { state: State::Killed, damages })?;
+    let mut part = Instant::now();
+    let cuts = judge(&stage, &Cases { state: State::Killed, damages })?;
+    let pace_of_cuts = pace(cuts.cases(), part.elapsed());
+    writeln!(std::io::stdout(), "cuts: {pace_of_cuts}")?;
+    part = Instant::now();
     let mut flips = Tally::default();
     for state in [State::Killed, State::Stopped] {
         let data = stage.data(state);
         let mut damages = folder::flips(&data, &mut rng, SOAK_FLIPS / share / 4)?;
         damages.extend(folder::flips_by_file(&data, &mut rng, SOAK_FLIPS / share / 4)?);
-        flips.add(judge(&stage, Cases { state, damages })?);
+        flips.add(judge(&stage, &Cases { state, damages })?);
     }
+    let pace_of_flips = pace(flips.cases(), part.elapsed());
+    writeln!(std::io::stdout(), "flips: {pace_of_flips}")?;
     let cases = played(&stage, &mut rng, 3)?;
+    part = Instant::now();
     let played = play(&mut stage, &cases)?;
     let mut lines = String::new();
     for (word, count) in played {
@@ -188,12 +207,13 @@ fn soak_every_cut_and_ten_thousand_flips() -> Result<()> {
     }
     let note = format!(
         "# Damage\n\nWritten by `make soak`; one in {share} of all cases, seed {seed}, {:.0} s.\n\n\
-         Machine: {}.\n\n{ABOUT}\n\n## The live log cut at every offset of its last 64 KiB\n\n{cuts}\n\
-         ## Single bits flipped, in all files\n\nHalf of them over all bits alike, half over all files alike.\n\n{flips}\n\
-         ## Played with the programs: {} cases\n\n{lines}",
+         Machine: {}.\n\n{ABOUT}\n\n## The live log cut at every offset of its last 64 KiB\n\n{pace_of_cuts}\n\n{cuts}\n\
+         ## Single bits flipped, in all files\n\nHalf of them over all bits alike, half over all files alike. {pace_of_flips}\n\n{flips}\n\
+         ## Played with the programs: {} cases in {:.0} s\n\n{lines}",
         began.elapsed().as_secs_f32(),
         host::describe(&std::env::temp_dir()),
         cases.len(),
+        part.elapsed().as_secs_f32(),
     );
     std::fs::write(Path::new(env!("CARGO_MANIFEST_DIR")).join("DAMAGE.md"), note)?;
     stage.done()
