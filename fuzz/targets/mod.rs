@@ -14,6 +14,7 @@
 pub(crate) mod agent;
 pub(crate) mod certs;
 pub(crate) mod schema;
+pub(crate) mod session;
 
 use hutong_schema::wire::codec;
 use serde::{Deserialize, Serialize};

@@ -11,9 +11,6 @@ use super::bucket::Rate;
 /// subscribes: questions, commands and heartbeats need no more, and every connection may take it.
 pub(super) const BASE_WINDOW: u32 = 128 * 1024;
 
-/// Largest greeting, bytes: its only text is the software's name.
-pub(super) const GREETING_BYTES_MAX: usize = 4 * 1024;
-
 /// Of what there is for all departments, one may take this part.
 pub(super) const PART_OF_DEPARTMENT: usize = 4;
 
