@@ -63,7 +63,7 @@ macro_rules! replays {
 replays! {
     schema: wire, block, payload, row, filter, geometry, value, catalogue;
     certs: enrolment, token, token_sheet, certificate, signing_request, identity;
-    agent: source, catalogue_file, agent_config, agent_records;
+    agent: source, catalogue_file, agent_config, agent_records, agent_request, delivered_file;
     session: session;
 }
 
@@ -370,6 +370,23 @@ fn seeds_of_agent() -> Vec<Seed> {
         seed("catalogue_file", "json lines", format!("\u{0}{entry}\n")),
         seed("catalogue_file", "toml", toml),
         seed("agent_config", "sample", config),
+        seed("agent_request", "status", "\"Status\""),
+        seed("agent_request", "confirm", r#"{"Confirm":{"resource":"303084122704/000001"}}"#),
+        seed(
+            "agent_request",
+            "lookup",
+            r#"{"Ask":{"node":"n0001","question":{"Lookup":{"target":"population","by":{"Key":["11010519491231002X"]},"reason":"c-1","limit":5}}}}"#,
+        ),
+        seed(
+            "delivered_file",
+            "json lines",
+            "\u{0}{\"op\":\"upsert\",\"key\":\"11010519491231002X\",\"row\":{\"sfzh\":\"11010519491231002X\",\"xm\":\"甲\",\"geom\":{\"type\":\"Point\",\"coordinates\":[123.85,42.29]}}}\n{\"op\":\"delete\",\"key\":\"34052419800101001X\"}\n",
+        ),
+        seed(
+            "delivered_file",
+            "csv",
+            "\u{1}op,sfzh,xm,csrq,geom\nupsert,11010519491231002X,\"a,\"\"b\"\"\",19491231,\ndelete,34052419800101001X,,,\n",
+        ),
         seed("agent_records", "live", live.encode().expect("encodes")),
         seed("agent_records", "staged", staged.encode().expect("encodes")),
         seed("agent_records", "stream", codec::encode(&stream).expect("encodes")),

@@ -140,7 +140,7 @@ impl GateLimits {
     }
 
     /// How slow a peer may be.
-    pub(super) fn pace(&self) -> Pace {
+    pub(crate) fn pace(&self) -> Pace {
         let patience = Duration::from_secs(self.patience_seconds);
         Pace { patience, bytes_per_second: self.slowest_line }
     }
