@@ -44,7 +44,7 @@ bench: setup ## Measure what the exchange reaches beside its limits ; writes tes
 instructions: ## Count the instructions of the functions on a row's way; fails when one takes 3 % more than tests/INSTRUCTIONS.md says (HUTONG_BLESS=1 writes it)
 	@deploy/setup.sh --instructions
 	$(RELEASE) --bin hutong-instructions
-	$(TARGET_DIR)/release/hutong-instructions count --table tests/INSTRUCTIONS.md --folder $(TARGET_DIR)/instructions
+	$(TARGET_DIR)/release/hutong-instructions count --table tests/INSTRUCTIONS.md --notes $(TARGET_DIR)/instructions.callgrind
 
 soak: setup ## 50 kills and 50 power cuts each of hub and agents (25 minutes), all damage to a hub's folder (an hour), and 10,000 histories of the model (half an hour); writes tests/SOAK.md, tests/DAMAGE.md and tests/MODEL.md
 	@$(RELEASE)

@@ -23,9 +23,9 @@ enum Command {
         /// The table of the figures that are expected.
         #[arg(long)]
         table: PathBuf,
-        /// Folder for callgrind's output; emptied before.
+        /// File for callgrind's notes.
         #[arg(long)]
-        folder: PathBuf,
+        notes: PathBuf,
         /// How much more a function may take, percent.
         #[arg(long, default_value_t = 3.0)]
         tolerance: f64,
@@ -48,9 +48,9 @@ fn main() -> ExitCode {
 
 fn run(arguments: Arguments) -> Result<bool> {
     match arguments.command {
-        Command::Count { table, folder, tolerance } => {
+        Command::Count { table, notes, tolerance } => {
             let bless = std::env::var_os(BLESS).is_some();
-            instructions::count(&instructions::Options { table, folder, tolerance, bless })
+            instructions::count(&instructions::Options { table, notes, tolerance, bless })
         }
         Command::Run => instructions::run().map(|()| true),
     }

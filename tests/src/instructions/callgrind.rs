@@ -2,19 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
 /// The functions that are counted: the path of `cases`' inner module as callgrind prints it.
-const COUNTED: &str = "*::measured::*";
+const COUNTED: &str = "::measured::";
 
 /// What was counted.
 pub(super) struct Counted {
     /// Units that each function worked on, as the program said.
     units: BTreeMap<String, u64>,
-    /// Instructions in each function.
+    /// Instructions in each function, with all that it called.
     instructions: BTreeMap<String, u64>,
     /// What ran, and on what.
     pub(super) machine: String,
@@ -25,29 +25,24 @@ impl Counted {
     pub(super) fn of(&self, name: &str) -> Result<(u64, u64)> {
         let units = self.units.get(name).with_context(|| format!("{name} was not run"))?;
         let instructions = self.instructions.get(name).with_context(|| {
-            format!("callgrind found no function measured::{name}: was it inlined?")
+            format!("callgrind saw no function measured::{name}: was it inlined?")
         })?;
         Ok((*units, *instructions))
     }
 }
 
-/// Counts. The folder is emptied; afterwards it holds callgrind's file of each function under its name.
+/// Counts; callgrind's notes are kept in `notes`.
 ///
 /// # Errors
 /// When there is no valgrind, or the program fails under it.
-pub(super) fn count(folder: &Path) -> Result<Counted> {
-    if folder.exists() {
-        fs::remove_dir_all(folder).with_context(|| format!("empty {}", folder.display()))?;
-    }
-    fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
+pub(super) fn count(notes: &Path) -> Result<Counted> {
     let version = said(Command::new("valgrind").arg("--version"))
         .context("there is no valgrind: `deploy/setup.sh --instructions` installs it")?;
     let mut valgrind = Command::new("valgrind");
     valgrind
         .args(["--tool=callgrind", "--collect-atstart=no"])
-        .arg(format!("--toggle-collect={COUNTED}"))
-        .arg(format!("--dump-after={COUNTED}"))
-        .arg(format!("--callgrind-out-file={}", folder.join("out").display()))
+        .arg(format!("--toggle-collect=*{COUNTED}*"))
+        .arg(format!("--callgrind-out-file={}", notes.display()))
         .arg(std::env::current_exe()?)
         .arg("run");
     let ran = said(&mut valgrind)?;
@@ -61,8 +56,9 @@ pub(super) fn count(folder: &Path) -> Result<Counted> {
         }
     }
     let rustc = said(Command::new("rustc").arg("--version")).unwrap_or_default();
-    let machine = format!("{} under {}; {}", features, version.trim(), rustc.trim());
-    Ok(Counted { units, instructions: dumps(folder)?, machine })
+    let machine = format!("{features} under {}; {}", version.trim(), rustc.trim());
+    let noted = fs::read_to_string(notes).with_context(|| format!("read {}", notes.display()))?;
+    Ok(Counted { units, instructions: inclusive(&noted)?, machine })
 }
 
 /// Runs a program; what it printed.
@@ -74,51 +70,73 @@ fn said(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8(ended.stdout)?)
 }
 
-/// Reads each dump, and gives it its function's name.
-fn dumps(folder: &Path) -> Result<BTreeMap<String, u64>> {
-    let mut instructions = BTreeMap::new();
-    let files: Vec<PathBuf> =
-        fs::read_dir(folder)?.map(|file| Ok(file?.path())).collect::<Result<_>>()?;
-    for file in files {
-        let text = fs::read_to_string(&file)?;
-        if let Some((name, count)) = dump(&text) {
-            let before = instructions.insert(name.to_owned(), count);
-            anyhow::ensure!(before.is_none(), "{name} was counted twice");
-            fs::rename(&file, folder.join(name))?;
-        } else {
-            // What was counted behind the last function: nothing.
-            fs::remove_file(&file)?;
+/// What each counted function took, with all that it called. The format is in callgrind's manual: a block for each
+/// function, begun by `fn=(number) name` (the name only the first time); in it a line for each source line with its
+/// cost; behind `calls=` a line with the cost of the function called.
+fn inclusive(notes: &str) -> Result<BTreeMap<String, u64>> {
+    let mut names: BTreeMap<&str, &str> = BTreeMap::new();
+    let mut totals = BTreeMap::new();
+    let mut current: Option<&str> = None;
+    for line in notes.lines() {
+        if let Some((kind @ ("fn" | "cfn"), function)) = line.split_once('=') {
+            let (number, name) = function.split_once(' ').unwrap_or((function, ""));
+            if !name.is_empty() {
+                names.insert(number, name);
+            }
+            if kind == "fn" {
+                let name = names.get(number).with_context(|| format!("the name behind {line}"))?;
+                current = name.split_once(COUNTED).map(|(_, name)| name);
+            }
+            continue;
+        }
+        let (Some(name), Some((at, cost))) = (current, line.split_once(' ')) else { continue };
+        if at.starts_with(['+', '-', '*']) || at.starts_with(|first: char| first.is_ascii_digit()) {
+            let cost: u64 = cost.trim().parse().with_context(|| format!("the cost in {line:?}"))?;
+            // A mangled name may end in a hash.
+            let name = name.split("::").next().unwrap_or(name);
+            *totals.entry(name.to_owned()).or_default() += cost;
         }
     }
-    Ok(instructions)
-}
-
-/// The function after which a dump was made, and its instructions.
-fn dump(text: &str) -> Option<(&str, u64)> {
-    let after = |prefix| text.lines().find_map(|line| line.strip_prefix(prefix));
-    let trigger = after("desc: Trigger: ")?.strip_prefix("--dump-after=")?;
-    let (_, name) = trigger.split_once("::measured::")?;
-    // A mangled name may end in a hash.
-    let name = name.split("::").next()?;
-    let total = after("totals: ").or_else(|| after("summary: "))?;
-    Some((name, total.trim().parse().ok()?))
+    Ok(totals)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const NOTES: &str = "\
+# callgrind format
+events: Ir
+
+fl=(1) src/a.rs
+fn=(7) a::cases::measured::csv
+5 3
+fi=(218) alloc.rs
++88 1
+cfi=(140) ???
+cfn=(9) malloc
+calls=2 -93
+* 160
+468 2
+
+fn=(9)
+12 150
+cfn=(11) brk
+calls=1 0
+12 10
+
+fn=(11)
+1 10
+
+fn=(12) a::cases::measured::leaf::h0123456789abcdef
+7 20
+-2 22
+totals: 218
+";
+
     #[test]
-    fn a_dump_names_its_function_and_its_instructions() {
-        let text = |trigger: &str| {
-            format!(
-                "# callgrind format\ndesc: Trigger: {trigger}\nevents: Ir\nfn=(1) x\n1 2\ntotals: 4711\n"
-            )
-        };
-        let plain = text("--dump-after=hutong_tests::instructions::cases::measured::leaf");
-        assert_eq!(dump(&plain), Some(("leaf", 4711)));
-        let hashed = text("--dump-after=a::measured::judge::h0123456789abcdef");
-        assert_eq!(dump(&hashed), Some(("judge", 4711)));
-        assert_eq!(dump(&text("Program termination")), None);
+    fn a_function_takes_what_its_lines_and_the_functions_called_take() {
+        let taken = inclusive(NOTES).unwrap();
+        assert_eq!(taken, [("csv".to_owned(), 166), ("leaf".to_owned(), 42)].into());
     }
 }

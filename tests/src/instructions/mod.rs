@@ -22,8 +22,8 @@ use table::{Figure, Table};
 pub struct Options {
     /// The table of the figures that are expected.
     pub table: PathBuf,
-    /// Folder for callgrind's output, which `callgrind_annotate` shows line by line.
-    pub folder: PathBuf,
+    /// File for callgrind's notes, which `callgrind_annotate` shows line by line.
+    pub notes: PathBuf,
     /// How much more a function may take than the table says, percent.
     pub tolerance: f64,
     /// Write the table instead of comparing with it.
@@ -35,7 +35,7 @@ pub struct Options {
 /// # Errors
 /// When valgrind is missing or fails, or the table cannot be read or written.
 pub fn count(options: &Options) -> Result<bool> {
-    let counted = callgrind::count(&options.folder)?;
+    let counted = callgrind::count(&options.notes)?;
     let figures = cases::ALL
         .iter()
         .map(|case| {
@@ -102,11 +102,11 @@ fn report(before: &Table, now: &Table, options: &Options, out: &mut impl Write) 
     }
     writeln!(
         out,
-        "{} take over {} % more instructions than {} says, or are not in it. `callgrind_annotate {}/NAME` shows where. If that is meant, `{BLESS}=1 make instructions` writes the table",
+        "{} take over {} % more instructions than {} says, or are not in it. `callgrind_annotate --inclusive=yes {}` shows where. If that is meant, `{BLESS}=1 make instructions` writes the table",
         more.join(", "),
         options.tolerance,
         options.table.display(),
-        options.folder.display(),
+        options.notes.display(),
     )?;
     if before.machine != now.machine {
         writeln!(
