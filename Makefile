@@ -16,10 +16,10 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 RELEASE := cargo build --release -p hutong-hub -p hutong-agent -p hutong-tests
 CITY := $(TARGET_DIR)/release/hutong-city
 
-.PHONY: help setup demo test bench soak fuzz lint docs
+.PHONY: help setup demo test bench instructions soak fuzz lint docs
 
 help: ## Show this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/' | expand -t 14
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/' | expand -t 20
 
 setup: ## Install what is missing and build RocksDB's archive once (about 16 minutes the first time)
 	@deploy/setup.sh
@@ -40,6 +40,11 @@ BENCH ?=
 bench: setup ## Measure what the exchange reaches beside its limits ; writes tests/BENCHMARKS.md
 	@$(RELEASE)
 	$(CITY) bench $(foreach part,$(BENCH),--only $(part)) --out tests/BENCHMARKS.md
+
+instructions: ## Count the instructions of the functions on a row's way; fails when one takes 3 % more than tests/INSTRUCTIONS.md says (HUTONG_BLESS=1 writes it)
+	@deploy/setup.sh --instructions
+	$(RELEASE) --bin hutong-instructions
+	$(TARGET_DIR)/release/hutong-instructions count --table tests/INSTRUCTIONS.md --notes $(TARGET_DIR)/instructions.callgrind
 
 soak: setup ## 50 kills and 50 power cuts each of hub and agents (25 minutes), all damage to a hub's folder (an hour), and 10,000 histories of the model (half an hour); writes tests/SOAK.md, tests/DAMAGE.md and tests/MODEL.md
 	@$(RELEASE)

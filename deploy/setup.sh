@@ -4,6 +4,7 @@
 #   deploy/setup.sh           what `cargo build` and `cargo test` need
 #   deploy/setup.sh --lint    the above and cargo-deny, which only `make lint` and CI use
 #   deploy/setup.sh --fuzz    the above and cargo-fuzz, for `make fuzz`
+#   deploy/setup.sh --instructions   what the build needs and valgrind, for `make instructions`
 #   deploy/setup.sh --key     print the cache key of the RocksDB archive and stop
 #
 # RocksDB's C++ takes a quarter of an hour to compile on two cores. It is compiled once per version, feature set
@@ -20,10 +21,10 @@ fail() { printf 'setup: %s\n' "$*" >&2; exit 1; }
 main() {
     case "${1:-}" in
         --key) rocksdb_key; return ;;
-        --lint | --fuzz | '') ;;
+        --lint | --fuzz | --instructions | '') ;;
         *) fail "unknown option $1 (see the head of this file)" ;;
     esac
-    install_packages
+    install_packages "${1:-}"
     check_rust
     provide_rocksdb
     write_cargo_config
@@ -48,6 +49,7 @@ install_packages() {
     fi
     have_libclang || missing+=(libclang-dev)
     command -v git >/dev/null || missing+=(git)
+    if [ "$1" = --instructions ] && ! command -v valgrind >/dev/null; then missing+=(valgrind); fi
     if [ ${#missing[@]} -eq 0 ]; then return; fi
 
     command -v apt-get >/dev/null || fail "install by hand what is missing here: ${missing[*]}"

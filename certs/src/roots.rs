@@ -10,9 +10,7 @@ use sha2::{Digest, Sha256};
 use crate::certificate;
 use crate::files::{self, Access, FileError};
 
-/// Most roots that are trusted at the same time. A takeover needs two; more than a handful is a
-/// mistake, and every handshake may try them all.
-pub const ROOTS_MAX: usize = 16;
+pub use hutong_schema::limits::ROOTS_MAX;
 
 /// SHA-256 of a root certificate's DER bytes: what `openssl x509 -fingerprint -sha256` prints.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -1,15 +1,19 @@
-//! What an agent reads: the department's files, its configuration, and its own records.
+//! What an agent reads: the department's files, its configuration, its own records, requests of its operator, and the
+//! files that it delivered, after another program had them.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 
+use hutong_agent::app::socket::Request;
 use hutong_agent::config::{Config, FileFormat, TextEncoding};
 use hutong_agent::link::catalogue;
-use hutong_agent::sinks::Record;
+use hutong_agent::sinks::{self, LineFormat, Lines, Record};
 use hutong_agent::sources::{Next, Row, Source, SourceOptions};
 use hutong_agent::spool::StreamRecord;
-use hutong_schema::catalogue::CatalogueEntry;
+use hutong_schema::catalogue::{CatalogueEntry, Item};
+use hutong_schema::grant::{Grant, GrantId, GrantView, Modes, Target};
 use hutong_schema::limits::KEY_BYTES_MAX;
 use hutong_schema::rules;
 use hutong_schema::wire::codec;
@@ -95,4 +99,59 @@ pub(crate) fn agent_records(bytes: &[u8]) {
             record
         );
     }
+}
+
+/// A request on a running agent's socket. What is read prints to what is read again.
+pub(crate) fn agent_request(bytes: &[u8]) {
+    let Ok(request) = serde_json::from_slice::<Request>(bytes) else { return };
+    let text = serde_json::to_vec(&request).unwrap();
+    let again: Request = serde_json::from_slice(&text).unwrap();
+    assert_eq!(serde_json::to_vec(&again).unwrap(), text);
+}
+
+/// A delivered file that another program changed; the first byte picks its form. What is read of it does not depend on
+/// what stands behind.
+pub(crate) fn delivered_file(bytes: &[u8]) {
+    let Some((pick, content)) = bytes.split_first() else { return };
+    let format = if pick & 1 == 0 { LineFormat::Jsonl } else { LineFormat::Csv };
+    let lines = Lines::new(&grant_view(), format);
+    let Ok(whole) = sinks::read_back(&lines, content) else { return };
+    assert!(whole.len() <= content.iter().filter(|byte| **byte == b'\n').count());
+    assert!(whole.keys().all(|key| key.len() <= KEY_BYTES_MAX));
+    // Of each key the last record counts.
+    let mut more = content.to_vec();
+    if let Some(key) = whole.keys().next()
+        && format == LineFormat::Jsonl
+    {
+        let key = serde_json::to_string(std::str::from_utf8(key).unwrap()).unwrap();
+        more.extend(format!("{{\"op\":\"delete\",\"key\":{key}}}\n").bytes());
+        let after = sinks::read_back(&lines, &more).unwrap();
+        assert_eq!(after.len(), whole.len());
+        let rows = |said: &HashMap<_, Option<_>>| said.values().flatten().count();
+        let gone = whole.values().next().is_some_and(Option::is_some);
+        assert_eq!(rows(&after) + usize::from(gone), rows(&whole));
+    }
+}
+
+/// A grant on the entry's items, and on a geometry.
+fn grant_view() -> GrantView {
+    let entry = entry();
+    let (keys, mut items): (Vec<Item>, Vec<Item>) =
+        entry.items.into_iter().partition(|item| item.key);
+    items.push(
+        serde_json::from_str(r#"{"id":9,"name":"geom","label":"位置","data_type":"G"}"#).unwrap(),
+    );
+    let grant = Grant {
+        id: GrantId(1),
+        target: Target::Resource(entry.code),
+        grantee: entry.provider,
+        fields: items.iter().map(|item| item.id).collect(),
+        filter: None,
+        modes: Modes { deliver: true, lookup: false, verify: false },
+        purpose: String::new(),
+        from: "2026-01-01".parse().unwrap(),
+        until: None,
+        generation: 1,
+    };
+    GrantView { grant, name: entry.name, keys, items }
 }

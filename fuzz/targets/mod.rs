@@ -6,7 +6,8 @@
 //! The hub's own readers are not here: the crate links RocksDB, which would have to be compiled again under the
 //! sanitizer. What they read is the hub's own (log, views, marks) and guarded by hashes; it is cut and flipped by
 //! `tests/tests/damage.rs` and by the property tests beside each reader. What comes to a hub from peers is read by
-//! `hutong-schema` and `hutong-certs`, and is here.
+//! `hutong-schema` and `hutong-certs`, and is here. What its operator sends and configures is tried out by
+//! `tests/tests/requests.rs` on a running hub, and by the property tests of its configuration.
 
 #![allow(dead_code, reason = "each fuzz target uses one of the functions")]
 #![allow(clippy::unwrap_used, reason = "a panic is how a broken promise is reported")]
@@ -14,6 +15,7 @@
 pub(crate) mod agent;
 pub(crate) mod certs;
 pub(crate) mod schema;
+pub(crate) mod session;
 
 use hutong_schema::wire::codec;
 use serde::{Deserialize, Serialize};

@@ -6,6 +6,9 @@
 /// all still fits, with room for its header.
 pub const FRAME_BYTES_MAX: usize = BATCH_BYTES_MAX + 64 * 1024;
 
+/// Largest greeting, bytes: its only text is the software's name.
+pub const GREETING_BYTES_MAX: usize = 4 * 1024;
+
 /// Largest frame on the control stream and for the first message of any stream, bytes: nothing
 /// there carries rows, so a peer that is not yet known cannot make us reserve more than this.
 pub const CONTROL_FRAME_BYTES_MAX: usize = 1024 * 1024;
@@ -38,6 +41,10 @@ pub const TEXT_BYTES_MAX: usize = 4 * 1024;
 /// Longest detail of a refusal, bytes: all mistakes of a large command, and still a line that a log
 /// can take.
 pub const DETAIL_BYTES_MAX: usize = 16 * 1024;
+
+/// Most roots that are trusted at the same time. A takeover needs two; more than a handful is a
+/// mistake, and every handshake may try them all.
+pub const ROOTS_MAX: usize = 16;
 
 /// Most rejected rows named in one acknowledgement; further ones follow in the next.
 pub const REJECTIONS_MAX: usize = BATCH_ROWS_MAX;

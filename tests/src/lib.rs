@@ -5,5 +5,6 @@ pub mod city;
 pub mod damage;
 pub mod harness;
 pub mod hostile;
+pub mod instructions;
 pub mod powercut;
 pub mod proof;

@@ -3,6 +3,7 @@
 #[path = "../../fuzz/targets/mod.rs"]
 mod targets;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -19,10 +20,12 @@ use hutong_certs::request::PrivateKey;
 use hutong_schema::batch::{Codec, compress};
 use hutong_schema::block::BlockBuilder;
 use hutong_schema::row::{FieldId, RowBuf};
-use hutong_schema::wire::v1::Json;
 use hutong_schema::wire::v1::subscribe::Cursor;
+use hutong_schema::wire::v1::{Json, kind};
 use hutong_schema::wire::{codec, frame};
 use jiff::Timestamp;
+use proptest::prelude::*;
+use targets::session::step;
 
 fn corpus(target: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(target)
@@ -60,19 +63,117 @@ macro_rules! replays {
 replays! {
     schema: wire, block, payload, row, filter, geometry, value, catalogue;
     certs: enrolment, token, token_sheet, certificate, signing_request, identity;
-    agent: source, catalogue_file, agent_config, agent_records;
+    agent: source, catalogue_file, agent_config, agent_records, agent_request, delivered_file;
+    session: session;
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1_000))]
+    /// Whatever a node, a hub and the disk do in whatever order: see [`targets::session`].
+    #[test]
+    fn no_sequence_of_messages_breaks_a_promise(
+        about in 0..LIKELY_STEPS.len(),
+        // How many of 256 steps are none that are likely there, and frames none that are taken.
+        wild in prop::sample::select(vec![0u8, 4, 128]),
+        steps in prop::collection::vec(any::<(u8, u8, u8, prop::sample::Index)>(), 0..300),
+        broken in prop::option::weighted(0.2, any::<(prop::sample::Index, u8)>()),
+    ) {
+        let frames = golden_frames();
+        let mut bytes = if wild < 128 { greeting(&frames) } else { Vec::new() };
+        for name in ["publish_open", "subscribe_open"] {
+            bytes.push(step::OPEN);
+            push_frame(&mut bytes, &frames[name]);
+        }
+        for (chance, pick, value, frame) in steps {
+            let likely = LIKELY_STEPS[about];
+            let what = match chance < wild {
+                true => pick % step::STEPS,
+                false => likely[usize::from(pick) % likely.len()],
+            };
+            bytes.push(what);
+            match what {
+                step::GREET | step::CONTROL | step::OPEN | step::PUBLISH | step::SUBSCRIBE | step::NODE => {
+                    let fits = |frame: &&Vec<u8>| value < wild || likely_kinds(what).contains(&frame[0]);
+                    let fitting: Vec<_> = frames.values().filter(fits).collect();
+                    let content: &&Vec<u8> = frame.get(&fitting);
+                    push_frame(&mut bytes, content);
+                }
+                step::ASK | step::STORED | step::PARCEL => bytes.push(value),
+                _ => {}
+            }
+        }
+        if let Some((at, flip)) = broken {
+            let at = at.index(bytes.len());
+            bytes[at] ^= flip;
+        }
+        targets::session::session(&bytes);
+    }
+}
+
+/// What mostly happens: on a publish stream that goes well, on one that does not, and elsewhere.
+const LIKELY_STEPS: [&[u8]; 4] = [
+    &[step::PUBLISH, step::TAKEN, step::PUBLISH, step::TAKEN, step::STORED, step::ACKNOWLEDGE],
+    &[
+        step::PUBLISH,
+        step::TAKEN,
+        step::PUBLISH,
+        step::TAKEN,
+        step::PUBLISH,
+        step::TAKEN,
+        step::STORED,
+        step::STORED,
+        step::ACKNOWLEDGE,
+        step::NOT_TAKEN,
+        step::REFUSED,
+        step::END,
+        step::OPEN,
+    ],
+    &[step::SUBSCRIBE, step::PARCEL, step::PARCEL, step::PARCEL],
+    &[step::CONTROL, step::ASK, step::NODE, step::ANSWERED, step::NODE],
+];
+
+/// Kinds that are taken where a step delivers its frame.
+fn likely_kinds(what: u8) -> &'static [u8] {
+    match what {
+        step::GREET => &[kind::HELLO],
+        step::CONTROL => &[kind::HEARTBEAT, kind::DIGEST_ANSWER, kind::ROOTS_HELD],
+        step::OPEN => &[kind::PUBLISH_OPEN],
+        step::PUBLISH => &[kind::BATCH],
+        step::SUBSCRIBE => &[kind::CREDIT],
+        _ => &[kind::HEARTBEAT_REPLY, kind::DIGEST_ASK, kind::TRUSTED_ROOTS],
+    }
+}
+
+/// The content of a frame of every message, by name.
+fn golden_frames() -> BTreeMap<String, Vec<u8>> {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../schema/tests/golden/v1.txt");
+    let golden = fs::read_to_string(golden).expect("the golden frames");
+    let frame = |(name, hex): (&str, &str)| {
+        // Behind the eight digits of the length.
+        let byte = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).expect("hex digits");
+        (name.to_owned(), (8..hex.len()).step_by(2).map(byte).collect())
+    };
+    golden.lines().filter_map(|line| line.split_once(' ')).map(frame).collect()
+}
+
+fn push_frame(bytes: &mut Vec<u8>, content: &[u8]) {
+    bytes.extend(u16::try_from(content.len()).expect("a golden frame is short").to_le_bytes());
+    bytes.extend(content);
+}
+
+/// A node is greeted and let in.
+fn greeting(frames: &BTreeMap<String, Vec<u8>>) -> Vec<u8> {
+    let mut bytes = vec![step::GREET];
+    push_frame(&mut bytes, &frames["hello"]);
+    bytes.push(step::LET_IN);
+    bytes
 }
 
 /// What the fuzzers begin with: the golden frames and a few samples of the other forms.
 fn seeds() -> Vec<(&'static str, String, Vec<u8>)> {
-    let mut seeds = Vec::new();
-    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../schema/tests/golden/v1.txt");
-    let golden = fs::read_to_string(golden).expect("the golden frames");
-    for (name, hex) in golden.lines().filter_map(|line| line.split_once(' ')) {
-        // Behind the eight digits of the length.
-        let byte = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).expect("hex digits");
-        seeds.push(("wire", name.to_owned(), (8..hex.len()).step_by(2).map(byte).collect()));
-    }
+    let frames = golden_frames();
+    let mut seeds = seeds_of_session(&frames);
+    seeds.extend(frames.into_iter().map(|(name, content)| ("wire", name, content)));
 
     let mut builder = BlockBuilder::new(&[FieldId(2), FieldId(6)]);
     builder.upsert(b"11010519491231002X", [Some(&b"\xe7\x94\xb2"[..]), Some(&b"211202"[..])]);
@@ -128,6 +229,59 @@ type Seed = (&'static str, String, Vec<u8>);
 
 fn seed(target: &'static str, name: &str, bytes: impl Into<Vec<u8>>) -> Seed {
     (target, name.to_owned(), bytes.into())
+}
+
+/// Sessions as they go well, and one that is refused.
+fn seeds_of_session(frames: &BTreeMap<String, Vec<u8>>) -> Vec<Seed> {
+    let said = |steps: &[(u8, &str)]| {
+        let mut bytes = greeting(frames);
+        for (what, name) in steps {
+            bytes.push(*what);
+            match *name {
+                "" => {}
+                number if number.len() == 1 => bytes.push(number.as_bytes()[0]),
+                name => push_frame(&mut bytes, &frames[name]),
+            }
+        }
+        bytes
+    };
+    let publish = (step::OPEN, "publish_open");
+    let batch = [(step::PUBLISH, "batch"), (step::TAKEN, "")];
+    let acknowledged = [(step::STORED, "\0"), (step::ACKNOWLEDGE, "")];
+    let published = [&[publish][..], &batch, &batch, &acknowledged, &acknowledged].concat();
+    let closed = [&published[..], &[(step::PUBLISH, "publish_close")]].concat();
+    let refused =
+        [&[publish][..], &batch, &[(step::PUBLISH, "batch"), (step::NOT_TAKEN, "")], &acknowledged]
+            .concat();
+    vec![
+        seed("session", "published", said(&closed)),
+        seed("session", "refused", said(&refused)),
+        seed(
+            "session",
+            "subscribed",
+            said(&[
+                (step::OPEN, "subscribe_open"),
+                (step::PARCEL, "\u{1}"),
+                (step::SUBSCRIBE, "credit"),
+                (step::SUBSCRIBE, "checkpoint_report"),
+                (step::PARCEL, "\u{7f}"),
+            ]),
+        ),
+        seed(
+            "session",
+            "asked",
+            said(&[
+                (step::CONTROL, "heartbeat"),
+                (step::ASK, "\0"),
+                (step::CONTROL, "digest_answer_root"),
+                (step::CONTROL, "roots_held"),
+                (step::NODE, "heartbeat_reply"),
+                (step::NODE, "digest_ask_root"),
+                (step::ANSWERED, ""),
+                (step::CONTROL, "goodbye"),
+            ]),
+        ),
+    ]
 }
 
 /// Keys are new each time; only what is public of them goes into the corpus.
@@ -216,6 +370,23 @@ fn seeds_of_agent() -> Vec<Seed> {
         seed("catalogue_file", "json lines", format!("\u{0}{entry}\n")),
         seed("catalogue_file", "toml", toml),
         seed("agent_config", "sample", config),
+        seed("agent_request", "status", "\"Status\""),
+        seed("agent_request", "confirm", r#"{"Confirm":{"resource":"303084122704/000001"}}"#),
+        seed(
+            "agent_request",
+            "lookup",
+            r#"{"Ask":{"node":"n0001","question":{"Lookup":{"target":"population","by":{"Key":["11010519491231002X"]},"reason":"c-1","limit":5}}}}"#,
+        ),
+        seed(
+            "delivered_file",
+            "json lines",
+            "\u{0}{\"op\":\"upsert\",\"key\":\"11010519491231002X\",\"row\":{\"sfzh\":\"11010519491231002X\",\"xm\":\"甲\",\"geom\":{\"type\":\"Point\",\"coordinates\":[123.85,42.29]}}}\n{\"op\":\"delete\",\"key\":\"34052419800101001X\"}\n",
+        ),
+        seed(
+            "delivered_file",
+            "csv",
+            "\u{1}op,sfzh,xm,csrq,geom\nupsert,11010519491231002X,\"a,\"\"b\"\"\",19491231,\ndelete,34052419800101001X,,,\n",
+        ),
         seed("agent_records", "live", live.encode().expect("encodes")),
         seed("agent_records", "staged", staged.encode().expect("encodes")),
         seed("agent_records", "stream", codec::encode(&stream).expect("encodes")),

@@ -2,22 +2,18 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
-use hutong_certs::{clock, stream::StreamError};
-use hutong_schema::{
-    limits::CONTROL_FRAME_BYTES_MAX,
-    wire::{
-        frame::{self, Message},
-        v1::{
-            Refused,
-            control::{
-                Depth, DigestAnswer, DigestAsk, DigestFound, Goodbye, GrantsChanged, Heartbeat,
-                HeartbeatReply, Republish, ResourceReport, Standing, Subject, TrustedRoots,
-            },
-        },
+use hutong_certs::clock;
+use hutong_schema::wire::{
+    order::{
+        Disorder,
+        node::{Attending, QUESTIONS_MAX, Said},
+    },
+    v1::control::{
+        Depth, DigestAnswer, DigestAsk, DigestFound, Goodbye, Heartbeat, Republish, ResourceReport,
+        Standing, Subject, TrustedRoots,
     },
 };
-use tokio::{sync::mpsc, time::MissedTickBehavior};
+use tokio::{sync::mpsc, task::JoinHandle, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use super::{LinkError, Node, Session, check, session::ControlStream};
@@ -28,9 +24,6 @@ use crate::{
 
 /// Resources in one heartbeat.
 const REPORTS_MAX: usize = 64;
-
-/// Answers to digest questions that wait to be sent; who computes one waits when it is full.
-const ANSWERS_MAX: usize = 8;
 
 /// A clock difference that a person should know of: certificates and reports depend on it.
 const SKEW_MAX_MS: i64 = 60_000;
@@ -48,7 +41,9 @@ pub(super) async fn attend(
     let every = Duration::from_millis(session.welcome().heartbeat_ms.clamp(500, 120_000).into());
     let mut beat = tokio::time::interval(every);
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (answers, mut answered) = mpsc::channel::<DigestAnswer>(ANSWERS_MAX);
+    let (answers, mut answered) = mpsc::channel::<DigestAnswer>(QUESTIONS_MAX);
+    let mut order = Attending::default();
+    let mut roots = None;
     let mut reported = Reported::new();
     // When the session is over, nobody waits for what a check would find.
     let asking = cancel.child_token();
@@ -58,17 +53,31 @@ pub(super) async fn attend(
     }
     let mut news = node.roots_news();
     loop {
+        let limit = order.limit();
         let sent = tokio::select! {
             () = cancel.cancelled() => return LinkError::Cancelled,
-            content = control.reader.next(CONTROL_FRAME_BYTES_MAX) => match content {
-                Ok(Some(content)) => match heed(node, &content, &answers, &asking).await {
-                    Ok(()) => Ok(()),
-                    Err(error) => return error,
-                },
-                Ok(None) => return LinkError::Goodbye("it finished the control stream".to_owned()),
-                Err(error) => return session.broken(error),
-            },
-            Some(answer) = answered.recv() => control.writer.send(&answer).await,
+            content = control.reader.next(limit.unwrap_or_default()), if limit.is_some() => {
+                let said = match content {
+                    Ok(Some(content)) => order.on(&content),
+                    Ok(None) => return LinkError::Goodbye("it finished the control stream".to_owned()),
+                    Err(error) => return session.broken(error),
+                };
+                match said {
+                    Ok(Said::Goodbye(reason)) => return LinkError::Goodbye(reason),
+                    Ok(Said::Refused(refused)) => return LinkError::Refused(refused),
+                    Ok(Said::Reply(reply)) => compare_clocks(node, reply.hub_time_ms),
+                    Ok(Said::GrantsChanged) => node.grants_changed(),
+                    Ok(Said::Ask(ask)) => answer(node, ask, &answers, &asking),
+                    Ok(Said::Roots(told)) => take_roots(node, told, &mut roots).await,
+                    Ok(Said::Republish(wish)) => republish(node, &wish).await,
+                    Err(disorder) => return disorderly(disorder),
+                }
+                Ok(())
+            }
+            Some(answer) = answered.recv() => {
+                order.answered();
+                control.writer.send(&answer).await
+            }
             Ok(()) = news.changed() => control.writer.send(&node.roots_held()).await,
             _ = beat.tick() => control.writer.send(&heartbeat(node, &mut reported)).await,
             gone = session.gone() => return gone,
@@ -85,56 +94,52 @@ pub(super) async fn goodbye(control: &mut ControlStream, reason: &str) {
     let _ = control.writer.send(&Goodbye { reason: reason.to_owned() }).await;
 }
 
-async fn heed(
+fn disorderly(disorder: Disorder) -> LinkError {
+    match disorder {
+        Disorder::Frame(error) => LinkError::Stream(error.into()),
+        Disorder::Misplaced { .. }
+        | Disorder::NoOpening(_)
+        | Disorder::Version(_)
+        | Disorder::TooMany { .. }
+        | Disorder::Key
+        | Disorder::Backwards { .. }
+        | Disorder::Unsent { .. }
+        | Disorder::Over(_) => LinkError::Protocol(disorder.to_string()),
+    }
+}
+
+fn compare_clocks(node: &Node, hub_time_ms: i64) {
+    let skew = clock::now().as_millisecond().saturating_sub(hub_time_ms);
+    if node.note_skew(skew) && skew.abs() > SKEW_MAX_MS {
+        tracing::warn!(node = %node.name(), seconds = skew / 1_000,
+            "this machine's clock differs from the hub's: set one of them right");
+    }
+}
+
+/// Computes an answer beside the stream. There is room for as many as may be asked at once.
+fn answer(
     node: &Arc<Node>,
-    content: &Bytes,
+    ask: DigestAsk,
     answers: &mpsc::Sender<DigestAnswer>,
     asking: &CancellationToken,
-) -> Result<(), LinkError> {
-    let (kind, _) = frame::split(content).map_err(StreamError::from)?;
-    let damaged = |error| LinkError::Stream(StreamError::from(error));
-    match kind {
-        HeartbeatReply::KIND => {
-            let reply: HeartbeatReply = frame::expect(content).map_err(damaged)?;
-            let skew = clock::now().as_millisecond().saturating_sub(reply.hub_time_ms);
-            if node.note_skew(skew) && skew.abs() > SKEW_MAX_MS {
-                tracing::warn!(node = %node.name(), seconds = skew / 1_000,
-                    "this machine's clock differs from the hub's: set one of them right");
-            }
-        }
-        GrantsChanged::KIND => node.grants_changed(),
-        DigestAsk::KIND => {
-            let ask: DigestAsk = frame::expect(content).map_err(damaged)?;
-            let (node, answers, asking) = (Arc::clone(node), answers.clone(), asking.clone());
-            tokio::spawn(async move {
-                let found = digest(&node, &ask, &asking).await;
-                // The session may be over: then nobody waits for the answer.
-                let _ = answers.send(DigestAnswer { ask: ask.ask, found }).await;
-            });
-        }
-        TrustedRoots::KIND => {
-            let TrustedRoots { roots } = frame::expect(content).map_err(damaged)?;
-            let roots = roots.into_iter().map(|root| root.0).collect();
-            let node = Arc::clone(node);
-            tokio::spawn(async move { node.take_roots(roots).await });
-        }
-        Republish::KIND => {
-            let wish: Republish = frame::expect(content).map_err(damaged)?;
-            republish(node, &wish).await;
-        }
-        Goodbye::KIND => {
-            let goodbye: Goodbye = frame::expect(content).map_err(damaged)?;
-            return Err(LinkError::Goodbye(goodbye.reason));
-        }
-        Refused::KIND => {
-            return Err(LinkError::Refused(frame::expect(content).map_err(damaged)?));
-        }
-        other => {
-            let what = format!("a message of kind {other:#04x} has no place on the control stream");
-            return Err(LinkError::Protocol(what));
-        }
+) {
+    let (node, answers, asking) = (Arc::clone(node), answers.clone(), asking.clone());
+    tokio::spawn(async move {
+        let found = digest(&node, &ask, &asking).await;
+        // The session may be over: then nobody waits for the answer.
+        let _ = answers.send(DigestAnswer { ask: ask.ask, found }).await;
+    });
+}
+
+/// Takes other roots beside the stream, one message after the other.
+async fn take_roots(node: &Arc<Node>, told: TrustedRoots, before: &mut Option<JoinHandle<()>>) {
+    if let Some(before) = before.take() {
+        // It says itself what came of it.
+        let _ = before.await;
     }
-    Ok(())
+    let roots = told.roots.into_iter().map(|root| root.0).collect();
+    let node = Arc::clone(node);
+    *before = Some(tokio::spawn(async move { node.take_roots(roots).await }));
 }
 
 fn heartbeat(node: &Node, reported: &mut Reported) -> Heartbeat {

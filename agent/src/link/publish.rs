@@ -6,7 +6,10 @@ use hutong_certs::stream::{FrameReader, FrameWriter};
 use hutong_schema::{
     catalogue::CatalogueEntry,
     limits::{CONTROL_FRAME_BYTES_MAX, FRAME_BYTES_MAX, REJECTIONS_MAX},
-    wire::v1::publish::{Ack, Batch, PublishClose, PublishOpen, PublishReady},
+    wire::{
+        order::{Disorder, node::Acknowledged},
+        v1::publish::{Ack, Batch, PublishClose, PublishOpen, PublishReady},
+    },
 };
 use parking_lot::Mutex;
 use tokio::{sync::Notify, task::JoinHandle};
@@ -233,7 +236,12 @@ impl Publishing<'_> {
             tokio::select! {
                 content = reader.next(FRAME_BYTES_MAX), if room => match content {
                     Ok(Some(content)) => match session::answer::<Ack>(&content) {
-                        Ok(ack) => waiting = Some(joined_acks(waiting.take(), ack)),
+                        Ok(ack) => match flow.acks(&ack) {
+                            Ok(()) => waiting = Some(joined_acks(waiting.take(), ack)),
+                            Err(disorder) => {
+                                break Err(LinkError::Protocol(disorder.to_string()).into());
+                            }
+                        },
                         Err(error) => break Err(error.into()),
                     },
                     Ok(None) => break Ok(()),
@@ -298,15 +306,17 @@ struct Flow {
     acked: Notify,
 }
 
-#[derive(Default)]
 struct UnderWay {
     batches: VecDeque<(u64, u64)>,
     bytes: u64,
+    order: Acknowledged,
 }
 
 impl Flow {
     fn new(after: u64, credit: u64) -> Self {
-        Self { after, credit, under_way: Mutex::default(), acked: Notify::new() }
+        let order = Acknowledged::new(after);
+        let under_way = UnderWay { batches: VecDeque::new(), bytes: 0, order };
+        Self { after, credit, under_way: Mutex::new(under_way), acked: Notify::new() }
     }
 
     /// One batch always fits, however small the credit.
@@ -323,6 +333,12 @@ impl Flow {
         let mut under_way = self.under_way.lock();
         under_way.batches.push_back((seq, bytes));
         under_way.bytes += bytes;
+        under_way.order.sent(seq);
+    }
+
+    /// Whether the hub may acknowledge this.
+    fn acks(&self, ack: &Ack) -> Result<(), Disorder> {
+        self.under_way.lock().order.on(ack)
     }
 
     fn acknowledged(&self, through: u64) {

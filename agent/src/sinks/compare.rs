@@ -135,33 +135,8 @@ impl Comparison {
         records: &mut Records<impl io::BufRead>,
         buckets: &Range<u16>,
     ) -> Result<Held, Stop> {
-        let mut held = Held::new();
-        let mut parser = Parser::new(&self.lines);
-        if self.lines.format == LineFormat::Csv {
-            let mut header = Vec::new();
-            self.lines.header(&mut header);
-            if records.next()? != header.strip_suffix(b"\n") {
-                return Err(records.broken("not the header that was written"));
-            }
-        }
-        let mut seen = 0u64;
-        while let Some(record) = records.next()? {
-            seen += 1;
-            if seen.is_multiple_of(4_096) {
-                self.go_on()?;
-            }
-            match parser.said(record, |hash| buckets.contains(&bucket_of(hash))) {
-                Ok(None) => {}
-                Ok(Some(said)) => {
-                    held.insert(said.hash, (said.key, said.leaf));
-                    if held.len() > HELD_MAX {
-                        return Err(records.broken("many more rows than were delivered"));
-                    }
-                }
-                Err(what) => return Err(records.broken(what)),
-            }
-        }
-        Ok(held)
+        let wanted = |hash: &KeyHash| buckets.contains(&bucket_of(hash));
+        held(&self.lines, records, wanted, || self.go_on())
     }
 
     /// Adds what the image lacks or has too much in these buckets.
@@ -217,6 +192,57 @@ impl Comparison {
 
 /// Of each key the last that a file says.
 type Held = HashMap<KeyHash, (Box<[u8]>, Option<Leaf>)>;
+
+fn held(
+    lines: &Lines,
+    records: &mut Records<impl io::BufRead>,
+    wanted: impl Fn(&KeyHash) -> bool,
+    go_on: impl Fn() -> io::Result<()>,
+) -> Result<Held, Stop> {
+    let mut held = Held::new();
+    let mut parser = Parser::new(lines);
+    if lines.format == LineFormat::Csv {
+        let mut header = Vec::new();
+        lines.header(&mut header);
+        if records.next()? != header.strip_suffix(b"\n") {
+            return Err(records.broken("not the header that was written"));
+        }
+    }
+    let mut seen = 0u64;
+    while let Some(record) = records.next()? {
+        seen += 1;
+        if seen.is_multiple_of(4_096) {
+            go_on()?;
+        }
+        match parser.said(record, &wanted) {
+            Ok(None) => {}
+            Ok(Some(said)) => {
+                held.insert(said.hash, (said.key, said.leaf));
+                if held.len() > HELD_MAX {
+                    return Err(records.broken("many more rows than were delivered"));
+                }
+            }
+            Err(what) => return Err(records.broken(what)),
+        }
+    }
+    Ok(held)
+}
+
+/// What a delivered file of this content says: of each key the row's leaf; `None` when the key is gone.
+///
+/// # Errors
+/// With the line, when a record is none that was ever delivered.
+pub fn read_back(
+    lines: &Lines,
+    content: &[u8],
+) -> Result<HashMap<Box<[u8]>, Option<Leaf>>, String> {
+    let mut records = Records::new(content, lines.format);
+    match held(lines, &mut records, |_| true, || Ok(())) {
+        Ok(held) => Ok(held.into_values().collect()),
+        Err(Stop::Broken(Broken { line, what })) => Err(format!("line {line:?}: {what}")),
+        Err(Stop::Io(error)) => Err(error.to_string()),
+    }
+}
 
 fn broken(line: Option<u64>, what: impl Into<String>) -> Compared {
     Compared::Broken(Broken { line, what: what.into() })

@@ -20,6 +20,7 @@ mod records;
 mod sink;
 mod subscription;
 
+pub use compare::read_back;
 pub use file::FileFailure;
 pub use lines::{Layout, LineFormat, Lines};
 pub use places::Disposal;

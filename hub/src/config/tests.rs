@@ -101,6 +101,70 @@ fn whatever_becomes_of_the_sample_is_read_or_told() {
     }
 }
 
+/// What is taken can be worked with: nothing overflows, and days are days.
+fn usable(config: &Config) {
+    config.gate.transport();
+    let pace = config.gate.pace();
+    pace.within(hutong_schema::limits::FRAME_BYTES_MAX);
+    for now in ["2026-11-21T16:30:00Z", "-000044-03-15T00:00:00Z"] {
+        config.today(now.parse().expect("a time"));
+    }
+    assert!(config.partitions > 0 && config.gate.heartbeat_seconds > 0);
+    assert!(config.gate.heartbeat_seconds.checked_mul(1_000).is_some());
+    assert!(config.pki("ca", "hub").authority.starts_with(&config.data_dir));
+}
+
+const NONSENSE: [&str; 16] = [
+    "",
+    "0",
+    "-1",
+    "1",
+    "255",
+    "65536",
+    "9223372036854775807",
+    "9999999999999999999999",
+    "1e300",
+    "nan",
+    "true",
+    "\"\"",
+    "\"长\\u0000../\"",
+    "[1, \"a\", {}]",
+    "{ a = { b = [] } }",
+    "2026-11-21T16:30:00Z",
+];
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(600))]
+    /// Any of its values turned into another, or its text damaged: it is read, or told what to correct.
+    #[test]
+    fn any_value_of_the_sample_is_taken_and_usable_or_told(
+        values in proptest::collection::vec(
+            (proptest::prelude::any::<proptest::sample::Index>(), 0..NONSENSE.len()), 0..4,
+        ),
+        damage in proptest::option::weighted(
+            0.2, (proptest::prelude::any::<proptest::sample::Index>(), "\\PC{0,3}"),
+        ),
+    ) {
+        let sample = include_str!("sample.toml").replace("EXCHANGE", "tieling");
+        let mut lines: Vec<String> = sample.lines().map(str::to_owned).collect();
+        let settings: Vec<usize> = (0..lines.len()).filter(|at| lines[*at].contains(" = ")).collect();
+        for (at, nonsense) in values {
+            let line = &mut lines[*at.get(&settings)];
+            let key = line.trim_start_matches("# ").split(" = ").next().unwrap_or_default();
+            *line = format!("{key} = {}", NONSENSE[nonsense]);
+        }
+        let mut text = lines.join("\n");
+        if let Some((at, new)) = damage {
+            let at = text.floor_char_boundary(at.index(text.len()));
+            text.insert_str(at, &new);
+        }
+        match load(&text, &[]) {
+            Ok(config) => usable(&config),
+            Err(error) => proptest::prop_assert!(!error.to_string().is_empty()),
+        }
+    }
+}
+
 #[test]
 fn a_department_may_have_bounds_of_its_own() {
     let text =

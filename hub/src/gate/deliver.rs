@@ -3,19 +3,13 @@
 use std::time::Instant;
 
 use hutong_certs::stream::{FrameReader, FrameWriter};
-use hutong_schema::{
-    limits::{CONTROL_FRAME_BYTES_MAX, KEY_BYTES_MAX},
-    wire::{
-        frame::{self, Message},
-        v1::{
-            RefusalCode, Refused,
-            subscribe::{CheckpointReport, Credit, SubscribeOpen, Withdrawn},
-        },
-    },
+use hutong_schema::wire::{
+    order::{Subscribe, subscribe::Heard},
+    v1::subscribe::{SubscribeOpen, Withdrawn},
 };
 
 use super::session::{Peer, StreamFailure};
-use crate::routes::{Delivery, Parcel};
+use crate::routes::Parcel;
 
 /// Serves a subscription until the grant ends, the node goes, or the hub drains.
 pub(super) async fn serve(
@@ -25,33 +19,34 @@ pub(super) async fn serve(
     writer: &mut FrameWriter,
 ) -> Result<(), StreamFailure> {
     peer.share.command(Instant::now())?;
-    if open.resume.as_ref().is_some_and(|resume| resume.last_key.0.len() > KEY_BYTES_MAX) {
-        let detail = format!("a key has at most {KEY_BYTES_MAX} bytes");
-        return Err(Refused::new(RefusalCode::Protocol, detail).into());
-    }
+    let mut order = Subscribe::new(&open)?;
     let (ready, mut delivery) =
         peer.rooms().router.attach(peer.node, &peer.department, &open).await?;
     writer.send(&ready).await?;
     let _wide = peer.share.subscribes();
-    let mut credit = open.credit_bytes;
     // Room for the next part is taken before it is made and given back when it is sent.
     let room = peer.share.deliveries();
     loop {
-        if credit == 0 {
+        if !order.may_send() {
             delivery.rest();
         }
+        let limit = order.limit();
         // Everything raced here may be dropped while it waits: a delivery advances only in the
         // same step in which it hands out a parcel.
         let (parcel, _held) = tokio::select! {
-            content = reader.next(CONTROL_FRAME_BYTES_MAX) => {
+            content = reader.next(limit.unwrap_or_default()), if limit.is_some() => {
                 let Some(content) = content? else { return Ok(()) };
-                credit = credit.saturating_add(heed(&mut delivery, &content)?);
+                match order.on(&content)? {
+                    Heard::Credit(Some(cursor)) => delivery.durable(cursor),
+                    Heard::Credit(None) => {}
+                    Heard::Report(report) => delivery.report(report),
+                }
                 continue;
             }
-            parcel = delivery.next(room), if credit > 0 => parcel?,
+            parcel = delivery.next(room), if order.may_send() => parcel?,
             () = peer.cancel.cancelled() => return Ok(()),
         };
-        credit = credit.saturating_sub(parcel.payload_bytes());
+        order.sent(parcel.payload_bytes());
         match &parcel {
             Parcel::Chunk(chunk) => writer.send(&chunk.message()).await?,
             Parcel::End(end) => writer.send(end).await?,
@@ -64,28 +59,6 @@ pub(super) async fn serve(
                 writer.delivered().await;
                 return Ok(());
             }
-        }
-    }
-}
-
-/// Heeds what the receiver says; returns the credit it gave.
-fn heed(delivery: &mut Delivery, content: &[u8]) -> Result<u64, StreamFailure> {
-    match frame::split(content)?.0 {
-        Credit::KIND => {
-            let credit: Credit = frame::expect(content)?;
-            if let Some(cursor) = credit.cursor {
-                delivery.durable(cursor);
-            }
-            Ok(credit.bytes)
-        }
-        CheckpointReport::KIND => {
-            delivery.report(frame::expect(content)?);
-            Ok(0)
-        }
-        other => {
-            let detail =
-                format!("a message of kind {other:#04x} has no place on a subscribe stream");
-            Err(Refused::new(RefusalCode::Protocol, detail).into())
         }
     }
 }

@@ -3,17 +3,18 @@
 use hutong_certs::stream::{FrameReader, FrameWriter, StreamError};
 use hutong_schema::{
     ids::{CreditCode, NodeName},
+    limits::GREETING_BYTES_MAX,
     wire::{
-        frame,
+        order::Disorder,
         v1::{
             RefusalCode, Refused,
             control::{Hello, Welcome},
         },
-        version::{self, Version},
+        version::Version,
     },
 };
 
-use super::{GateLimits, Rooms, limits::GREETING_BYTES_MAX};
+use super::{GateLimits, Rooms, control::Order};
 use crate::{
     govern,
     nodes::{Arrival, Pulse, Visit},
@@ -31,6 +32,7 @@ pub(super) struct Guest {
     pub(super) name: String,
     pub(super) visit: Visit,
     pub(super) version: Version,
+    pub(super) order: Order,
     pub(super) reader: FrameReader,
     pub(super) writer: FrameWriter,
 }
@@ -66,10 +68,17 @@ pub(super) async fn greet(
     let (send, receive) = connection.accept_bi().await?;
     let (mut reader, mut writer) =
         (FrameReader::new(receive), FrameWriter::paced(send, limits.pace()));
+    let mut order = Order::default();
     let content = reader.due(GREETING_BYTES_MAX).await?;
-    let hello: Hello = frame::expect(&content).map_err(StreamError::from)?;
-    match admit(connection, rooms, &hello, now_ms).await {
-        Ok((node, department, name, visit, version)) => {
+    let admitted = match order.hello(&content) {
+        Ok((hello, version)) => {
+            admit(connection, rooms, &hello, now_ms).await.map(|admitted| (admitted, version))
+        }
+        Err(Disorder::Frame(error)) => return Err(StreamError::from(error).into()),
+        Err(disorder) => Err(Refused::new(disorder.code(), disorder.to_string())),
+    };
+    match admitted {
+        Ok(((node, department, name, visit), version)) => {
             let welcome = Welcome {
                 version: version.number(),
                 software: SOFTWARE.to_owned(),
@@ -79,7 +88,8 @@ pub(super) async fn greet(
                 heartbeat_ms: u32::try_from(limits.heartbeat_seconds * 1_000).unwrap_or(u32::MAX),
             };
             writer.send(&welcome).await?;
-            Ok(Guest { node, department, name, visit, version, reader, writer })
+            order.let_in();
+            Ok(Guest { node, department, name, visit, version, order, reader, writer })
         }
         Err(refused) => {
             writer.send(&refused).await?;
@@ -100,7 +110,7 @@ pub(super) fn identity(connection: &quinn::Connection) -> Result<(CreditCode, No
     Ok((identity.department, identity.node))
 }
 
-type Admitted = (NodeNo, CreditCode, String, Visit, Version);
+type Admitted = (NodeNo, CreditCode, String, Visit);
 
 async fn admit(
     connection: &quinn::Connection,
@@ -108,8 +118,6 @@ async fn admit(
     hello: &Hello,
     now_ms: i64,
 ) -> Result<Admitted, Refused> {
-    let version = version::negotiate(hello.min, hello.max)
-        .map_err(|error| Refused::new(RefusalCode::Version, error.to_string()))?;
     let (department, node_name) = identity(connection)?;
     let serial = hutong_certs::tls::peer_certificate(connection)
         .map_err(|error| Refused::new(RefusalCode::Identity, error.to_string()))?
@@ -133,7 +141,7 @@ async fn admit(
     let visit = arrive(connection, rooms, node.number, &name, arrival).await?;
     // A revocation that came between the first look and the arrival did not find it here.
     admits()?;
-    Ok((node.number, department, name, visit, version))
+    Ok((node.number, department, name, visit))
 }
 
 /// Registers the arrival, unless the node is there already: then one of two machines is a copy.

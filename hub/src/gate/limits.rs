@@ -11,9 +11,6 @@ use super::bucket::Rate;
 /// subscribes: questions, commands and heartbeats need no more, and every connection may take it.
 pub(super) const BASE_WINDOW: u32 = 128 * 1024;
 
-/// Largest greeting, bytes: its only text is the software's name.
-pub(super) const GREETING_BYTES_MAX: usize = 4 * 1024;
-
 /// Of what there is for all departments, one may take this part.
 pub(super) const PART_OF_DEPARTMENT: usize = 4;
 
@@ -143,7 +140,7 @@ impl GateLimits {
     }
 
     /// How slow a peer may be.
-    pub(super) fn pace(&self) -> Pace {
+    pub(crate) fn pace(&self) -> Pace {
         let patience = Duration::from_secs(self.patience_seconds);
         Pace { patience, bytes_per_second: self.slowest_line }
     }

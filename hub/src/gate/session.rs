@@ -7,8 +7,8 @@ use hutong_schema::{
     ids::CreditCode,
     limits::CONTROL_FRAME_BYTES_MAX,
     wire::{
-        frame::{self, FrameError, Message},
-        v1::{RefusalCode, Refused, ask, command, publish, subscribe},
+        order::{Disorder, Opening},
+        v1::{RefusalCode, Refused},
     },
 };
 use tokio_util::sync::CancellationToken;
@@ -71,7 +71,7 @@ pub(super) async fn serve(connection: quinn::Connection, hall: Arc<Hall>, mut st
         cancel: cancel.clone(),
     });
     let thrown_out = guest.visit.thrown_out();
-    let mut control = control::Control::new(reader, guest.writer, guest.visit);
+    let mut control = control::Control::new(guest.order, reader, guest.writer, guest.visit);
     let served = attend(&connection, &peer, &mut control, &cancel);
     let ended = tokio::select! {
         ended = served => ended,
@@ -200,6 +200,11 @@ pub(super) fn refusal_of(error: &StreamError) -> Option<Refused> {
     }
 }
 
+/// What the peer is told of a message that has no place.
+pub(super) fn misplaced(disorder: &Disorder) -> Refused {
+    Refused::new(disorder.code(), in_full(disorder))
+}
+
 /// Why a stream ended before its time.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum StreamFailure {
@@ -217,9 +222,9 @@ impl From<RouteError> for StreamFailure {
     }
 }
 
-impl From<FrameError> for StreamFailure {
-    fn from(error: FrameError) -> Self {
-        Self::Broken(StreamError::Frame(error))
+impl From<Disorder> for StreamFailure {
+    fn from(disorder: Disorder) -> Self {
+        Self::Refused(misplaced(&disorder))
     }
 }
 
@@ -233,26 +238,13 @@ async fn dispatch(
     let begun = tokio::time::timeout(within, reader.begins()).await;
     begun.map_err(|_| StreamError::Slow(within))??;
     let Some(content) = reader.next(CONTROL_FRAME_BYTES_MAX).await? else { return Ok(()) };
-    let (kind, _) = frame::split(&content)?;
-    match kind {
-        publish::PublishOpen::KIND => {
-            intake::serve(peer, frame::expect(&content)?, reader, writer).await
-        }
-        subscribe::SubscribeOpen::KIND => {
-            deliver::serve(peer, frame::expect(&content)?, reader, writer).await
-        }
-        ask::Lookup::KIND => question::lookup(peer, frame::expect(&content)?, writer).await,
-        ask::Verify::KIND => question::verify(peer, frame::expect(&content)?, writer).await,
-        command::CatalogueApply::KIND => {
-            commands::catalogue_apply(peer, &frame::expect(&content)?, writer).await
-        }
-        command::CatalogueList::KIND => {
-            commands::catalogue_list(peer, &frame::expect(&content)?, writer).await
-        }
-        command::GrantList::KIND => commands::grant_list(peer, writer).await,
-        other => {
-            let detail = format!("no stream starts with a message of kind {other:#04x}");
-            Err(Refused::new(RefusalCode::Protocol, detail).into())
-        }
+    match Opening::read(&content)? {
+        Opening::Publish(open) => intake::serve(peer, open, reader, writer).await,
+        Opening::Subscribe(open) => deliver::serve(peer, open, reader, writer).await,
+        Opening::Lookup(lookup) => question::lookup(peer, lookup, writer).await,
+        Opening::Verify(verify) => question::verify(peer, verify, writer).await,
+        Opening::CatalogueApply(apply) => commands::catalogue_apply(peer, &apply, writer).await,
+        Opening::CatalogueList(list) => commands::catalogue_list(peer, &list, writer).await,
+        Opening::GrantList(_) => commands::grant_list(peer, writer).await,
     }
 }

@@ -49,13 +49,13 @@ pub(super) fn judge_date(
 }
 
 /// The granted fields of a row, one value per column; both run in ascending field id.
-pub(super) fn project<'a>(row: RowRef<'a>, columns: &'a [FieldId]) -> Projection<'a> {
+pub fn project<'a>(row: RowRef<'a>, columns: &'a [FieldId]) -> Projection<'a> {
     Projection { fields: row.iter(), ahead: None, columns: columns.iter() }
 }
 
 /// Iterator of [`project`].
 #[derive(Clone, Debug)]
-pub(super) struct Projection<'a> {
+pub struct Projection<'a> {
     fields: Fields<'a>,
     ahead: Option<(FieldId, &'a [u8])>,
     columns: std::slice::Iter<'a, FieldId>,

@@ -29,6 +29,7 @@ use hutong_schema::{
 };
 use tokio_util::sync::CancellationToken;
 
+pub use change::{Projection, project};
 pub use delivery::Delivery;
 pub use parcel::{Chunk, PackedBlock, Parcel, Tail};
 pub(crate) use plan::Plan;

@@ -13,7 +13,7 @@ use hutong_schema::{
     },
 };
 
-use super::{RouteError, change::project};
+use super::{RouteError, project};
 
 /// Room for a block's header and bitmaps, bytes.
 const SLACK: usize = 512 * 1024 + 4 * 1024;

@@ -1,7 +1,7 @@
 //! One HTTP request; enough for a page or a socket on this machine.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
@@ -29,6 +29,41 @@ pub fn over_socket(socket: &Path, method: &str, path: &str) -> Result<(u16, Stri
         UnixStream::connect(socket).with_context(|| format!("connect to {}", socket.display()))?;
     stream.set_read_timeout(Some(PATIENCE))?;
     ask(stream, method, path)
+}
+
+/// A stream whose sending half can be ended.
+pub trait Duplex: Read + Write {
+    /// Nothing more will be sent; an answer is given up after a while.
+    ///
+    /// # Errors
+    /// The system's.
+    fn finish(&self) -> io::Result<()>;
+}
+
+impl Duplex for TcpStream {
+    fn finish(&self) -> io::Result<()> {
+        self.set_read_timeout(Some(PATIENCE))?;
+        self.shutdown(Shutdown::Write)
+    }
+}
+
+impl Duplex for UnixStream {
+    fn finish(&self) -> io::Result<()> {
+        self.set_read_timeout(Some(PATIENCE))?;
+        self.shutdown(Shutdown::Write)
+    }
+}
+
+/// Sends these bytes, whatever they are, and reads until the other side ends.
+///
+/// # Errors
+/// When the other side breaks off.
+pub fn raw(mut stream: impl Duplex, bytes: &[u8]) -> io::Result<Vec<u8>> {
+    stream.write_all(bytes)?;
+    stream.finish()?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    Ok(answer)
 }
 
 fn ask(mut stream: impl Read + Write, method: &str, path: &str) -> Result<(u16, String)> {

@@ -280,8 +280,13 @@ impl Hub {
         Ok(())
     }
 
+    /// The operator's socket.
+    pub fn socket(&self) -> PathBuf {
+        self.data().join("hub.sock")
+    }
+
     fn office(&self, method: &str, path: &str) -> Result<String> {
-        match http::over_socket(&self.data().join("hub.sock"), method, path)? {
+        match http::over_socket(&self.socket(), method, path)? {
             (200, body) => Ok(body),
             (code, body) => bail!("{path} answered {code}: {body:.200}"),
         }
