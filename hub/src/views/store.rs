@@ -52,7 +52,7 @@ impl Store {
             let found = u16::try_from(existing.len()).unwrap_or(u16::MAX);
             return Err(ViewError::Partitions { found, expected: data_partitions });
         }
-        let cache = Cache::new_lru_cache(options.block_cache_bytes);
+        let cache = block_cache(options);
         let family = family_options(options, &cache);
         let families: Vec<_> = std::iter::once("default")
             .chain(names.iter().map(String::as_str))
@@ -66,7 +66,7 @@ impl Store {
     /// Opens what is in files, without writing anything; another process may have it open.
     pub(super) fn open_read_only(dir: &Path, options: &ViewOptions) -> Result<Self> {
         let names = existing(dir)?;
-        let cache = Cache::new_lru_cache(options.block_cache_bytes);
+        let cache = block_cache(options);
         let family = family_options(options, &cache);
         let families = std::iter::once("default")
             .chain(names.iter().map(String::as_str))
@@ -182,11 +182,17 @@ fn db_options(options: &ViewOptions) -> Options {
     db
 }
 
+/// Without a lock: many questions look into it at once.
+fn block_cache(options: &ViewOptions) -> Cache {
+    // The entries' sizes are told apart by the cache itself.
+    Cache::new_hyper_clock_cache(options.block_cache_bytes, 0)
+}
+
 fn family_options(options: &ViewOptions, cache: &Cache) -> Options {
     let mut table = BlockBasedOptions::default();
     table.set_block_cache(cache);
     // A lookup reads and opens one block; the walks that would like larger ones read ahead.
-    table.set_block_size(8 << 10);
+    table.set_block_size(4 << 10);
     table.set_format_version(6);
     table.set_cache_index_and_filter_blocks(true);
     table.set_pin_l0_filter_and_index_blocks_in_cache(true);
