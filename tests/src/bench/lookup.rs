@@ -52,6 +52,7 @@ pub(super) fn measure(options: &Options) -> Result<Vec<Figure>> {
     let full = runtime.block_on(ask(&stage, &asker, &keys, None))?;
     let used = stage.used().since(before);
     let half = runtime.block_on(ask(&stage, &asker, &keys, Some(full.rate() / 2.0)))?;
+    let tenth = runtime.block_on(ask(&stage, &asker, &keys, Some(full.rate() / 10.0)))?;
     let records = stage.hub.metrics()?.sum("hutong_questions_total");
     stage.hub.stop()?;
     Ok(vec![
@@ -70,7 +71,8 @@ pub(super) fn measure(options: &Options) -> Result<Vec<Figure>> {
             "ms",
             Wanted::at_most(2.0, 2.0),
         )
-        .seen(format!("{:.0} questions/s; {}", half.rate(), half.times())),
+        .seen(format!("{:.0} questions/s; {}", half.rate(), half.times()))
+        .seen(format!("at a tenth, {:.0} questions/s: {}", tenth.rate(), tenth.times())),
     ])
 }
 
