@@ -2,6 +2,7 @@
 //! agent. Each is answered or cut off; nothing fails, and both serve on.
 
 use std::fs;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 
@@ -30,7 +31,7 @@ fn a_hub_answers_whatever_its_operator_sends() -> Result<()> {
                 let body =
                     if round == 0 { order.to_string().into() } else { spoiled(&order, &mut rng) };
                 let request = post(path, &body);
-                let answer = http::raw(UnixStream::connect(&socket)?, &request)?;
+                let answer = whole(UnixStream::connect(&socket)?, &request)?;
                 let code = status(&answer).with_context(|| format!("{path} {}", shown(&body)))?;
                 ensure!(
                     code < 500,
@@ -150,6 +151,15 @@ fn post(path: &str, body: &[u8]) -> Vec<u8> {
         body.len()
     );
     [head.as_bytes(), body].concat()
+}
+
+/// Sends a whole request, and keeps the connection open until it is answered: to a server, a half-closed one is gone.
+fn whole(mut stream: UnixStream, request: &[u8]) -> Result<Vec<u8>> {
+    stream.set_read_timeout(Some(SOON))?;
+    stream.write_all(request)?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    Ok(answer)
 }
 
 /// The order with one of its values turned into something else, or its text spoiled.

@@ -1,5 +1,5 @@
-//! How many instructions the pure functions on a row's way take: the same number in every run on one kind of
-//! processor, so that a function that does more than before is noticed on a busy machine, too.
+//! How many instructions the pure functions on a row's way take: to within one percent the same in every run on one
+//! kind of processor, so that a function that does more than before is noticed on a busy machine, too.
 //!
 //! Valgrind's callgrind counts. It runs this program a second time ([`run`]) and notes what each function of
 //! [`cases`]' `measured` took; the rest of the program is not counted.
