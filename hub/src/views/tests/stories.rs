@@ -216,22 +216,24 @@ async fn what_was_filled_is_merged_when_nothing_comes_any_more() {
 
 #[test]
 fn memory_says_so_when_it_does_not_hold_a_row() {
+    // Many, or what is read when the views are opened would hold them all.
+    let many = |value| (0..4_000).map(|n| row(&format!("k{n:04}"), value)).collect::<Vec<_>>();
     let mut world = World::new(small());
-    world.batch(POLICE, &[row("k1", "a")]);
+    world.batch(POLICE, &many("a"));
     world.views().apply_all().unwrap();
     for place in [Place::Resource(POLICE), PEOPLE] {
-        let here = world.views().snapshot().in_memory().row(place, b"k1").unwrap();
+        let here = world.views().snapshot().in_memory().row(place, b"k2000").unwrap();
         assert!(here.is_some(), "{place:?}: what was just applied is in memory");
         world.views().flush().unwrap();
         world.reopen();
-        let cold = world.views().snapshot().in_memory().row(place, b"k1");
+        let cold = world.views().snapshot().in_memory().row(place, b"k2000");
         assert!(matches!(cold, Err(ViewError::NotInMemory)), "{place:?}: {cold:?}");
-        let read = world.views().snapshot().row(place, b"k1").unwrap();
+        let read = world.views().snapshot().row(place, b"k2000").unwrap();
         assert_eq!(read, here, "{place:?}");
-        let warm = world.views().snapshot().in_memory().row(place, b"k1").unwrap();
+        let warm = world.views().snapshot().in_memory().row(place, b"k2000").unwrap();
         assert_eq!(warm, here, "{place:?}");
         // For the next place: in memory, not in a file.
-        world.batch(POLICE, &[row("k1", "b")]);
+        world.batch(POLICE, &many("b"));
         world.views().apply_all().unwrap();
     }
 }
