@@ -41,7 +41,7 @@ bench: setup ## Measure what the exchange reaches beside its limits ; writes tes
 	@$(RELEASE)
 	$(CITY) bench $(foreach part,$(BENCH),--only $(part)) --out tests/BENCHMARKS.md
 
-soak: setup ## 50 kills and 50 power cuts each of hub and agents (25 minutes), all damage to a hub's folder (an hour), and 10,000 histories of the model (half an hour); writes tests/SOAK.md, tests/DAMAGE.md and tests/MODEL.md
+soak: setup ## 1,000 kills of hubs, 200 power cuts, 200 kills and 200 power cuts of agents (50 minutes on two cores), all damage to a hub's folder, and 10,000 histories of the model (about half an hour each); writes tests/SOAK.md, tests/DAMAGE.md and tests/MODEL.md
 	@$(RELEASE)
 	HUTONG_BIN_DIR="$(abspath $(TARGET_DIR))/release" cargo test --release -p hutong-tests -- --ignored --nocapture soak
 
