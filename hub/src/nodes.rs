@@ -319,6 +319,15 @@ impl Nodes {
         }
     }
 
+    /// The same for all connected nodes.
+    pub fn judge_all(&self, verdict: impl Fn(NodeNo, &str) -> Result<(), Refused>) {
+        for (node, connected) in self.connected.lock().iter() {
+            if let Err(refused) = verdict(*node, &connected.presence.arrival.serial) {
+                connected.out.send_replace(Some(refused));
+            }
+        }
+    }
+
     /// A node got its next certificate: a connection that was made with the one before goes on, and
     /// stands for the new one.
     pub fn renewed(&self, node: NodeNo, replaces: &str, serial: &str) {

@@ -174,7 +174,7 @@ fn all_places_are_equal_again_after_damage_to_the_log() -> Result<()> {
 
 /// All that `make soak` does, with its figures in DAMAGE.md. `HUTONG_DAMAGE_SHARE=16` does a sixteenth.
 #[test]
-#[ignore = "takes half an hour; run by make soak"]
+#[ignore = "takes about half an hour; run by make soak"]
 fn soak_every_cut_and_ten_thousand_flips() -> Result<()> {
     let share: u64 = match std::env::var("HUTONG_DAMAGE_SHARE") {
         Ok(share) => share.parse().context("HUTONG_DAMAGE_SHARE is a number")?,

@@ -41,3 +41,21 @@ fn a_killed_hub_tells_its_agents_that_their_connections_are_gone() -> Result<()>
         })
     })
 }
+
+#[test]
+fn a_subscription_that_goes_on_where_it_stopped_follows_although_nothing_changes() -> Result<()> {
+    scene(|exchange| {
+        exchange.people_from_civil(CODE, 10)?;
+        exchange.granted_to_social(CODE)?;
+        exchange.equal(SOON)?;
+        exchange.hub.kill()?;
+        exchange.hub.start()?;
+        let mut last = serde_json::Value::Null;
+        let follows = until_true(SOON, "status and metric say that it follows", || {
+            last = exchange.hub.status(false)?["subscriptions"][0].clone();
+            let level = exchange.hub.metrics()?.sum("hutong_subscriptions_level") as u64;
+            Ok(last["state"] == "following" && level == 1)
+        });
+        follows.with_context(|| last.to_string())
+    })
+}

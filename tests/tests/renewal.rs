@@ -37,7 +37,7 @@ fn connections(exchange: &Exchange, machine: usize) -> Result<usize> {
 
 #[test]
 fn renewal_disturbs_nothing_that_is_under_way() -> Result<()> {
-    let settings = "[enrolment]\ncertificate_seconds = 6\nhub_certificate_seconds = 6\n";
+    let settings = "[enrolment]\ncertificate_seconds = 9\nhub_certificate_seconds = 6\n";
     world(settings)?.play(|exchange| {
         exchange.equal(SOON)?;
         let mut promise = Promise::default();
@@ -123,4 +123,75 @@ fn a_hub_that_cannot_be_reached_is_asked_again_and_the_trouble_is_shown() -> Res
         exchange.machines[0].write("people.csv", csv(&people(20)?))?;
         exchange.rows(&CODE.parse()?, 20, SOON)
     })
+}
+
+/// As a machine that was suspended: its agent cannot renew, and hears later what it missed.
+#[test]
+fn a_connection_ends_with_its_certificate_and_the_agent_comes_back_with_the_next() -> Result<()> {
+    world("[enrolment]\ncertificate_seconds = 4\n")?.play(|exchange| {
+        let before = connections(exchange, 0)?;
+        let agent = exchange.machines[0].process().context("the agent runs")?;
+        agent.signal("STOP")?;
+        until_true(SOON, "the hub has ended the connection", || {
+            Ok(links::line(&exchange.hub, &exchange.machines[0], "n1")?["connection"].is_null())
+        })?;
+        let ends = links::line(&exchange.hub, &exchange.machines[0], "n1")?;
+        let ends = ends["certificate_ends"].as_str().context("an end")?.to_owned();
+        ensure!(ends.parse::<jiff::Timestamp>()? <= hutong_certs::clock::now(), "it ended early");
+        let log = hub_log(exchange)?;
+        ensure!(log.contains("HT-1010"), "the hub does not say why: {log}");
+        let thrown_out = exchange.hub.metrics()?.sum("hutong_gate_thrown_out_total");
+        ensure!(thrown_out > 0.0, "it is not counted");
+
+        exchange.machines[0].write("people.csv", csv(&people(20)?))?;
+        exchange.machines[0].process().context("the agent runs")?.signal("CONT")?;
+        until_true(
+            SOON,
+            "the agent is connected again",
+            || Ok(connections(exchange, 0)? > before),
+        )?;
+        ensure!(exchange.machines[0].log()?.contains("the certificate was renewed"));
+        exchange.rows(&CODE.parse()?, 20, SOON)?;
+        exchange.equal(SOON)
+    })
+}
+
+#[test]
+fn a_hub_that_cannot_renew_its_own_certificate_says_so_before_and_after_its_end() -> Result<()> {
+    world("[enrolment]\nhub_certificate_seconds = 8\n")?.play(|exchange| {
+        let (folder, kept) =
+            (exchange.hub.data().join("hub"), exchange.hub.data().join("hub.kept"));
+        fs::rename(&folder, &kept)?;
+        fs::write(&folder, "in the way")?;
+        let left = |exchange: &Exchange| -> Result<f64> {
+            let metrics = exchange.hub.metrics()?;
+            let mut of_hub = metrics.with("hutong_certificate_seconds_left", "of=\"hub\"");
+            of_hub.next().map(|(_, value)| value).context("the metric of the hub's certificate")
+        };
+        let trouble = "the hub's certificate could not be renewed";
+        until_true(SOON, "the hub says that it cannot renew", || {
+            Ok(hub_log(exchange)?.contains(trouble))
+        })?;
+        ensure!(left(exchange)? < 4.0, "less than half of its life is left");
+        until_true(SOON, "the metric says that it is over", || Ok(left(exchange)? < 0.0))?;
+
+        // What is connected stays; whoever comes now refuses the hub, and says whom to tell.
+        ensure!(links::node(&exchange.machines[0], "n1")?["link"] == "connected");
+        exchange.machines[1].kill()?;
+        exchange.machines[1].start()?;
+        links::refused(&exchange.machines[1], "s1", &["HT-2001"], SOON)?;
+        ensure!(exchange.machines[1].log()?.contains("tell the hub's operator"));
+
+        fs::remove_file(&folder)?;
+        fs::rename(&kept, &folder)?;
+        // Both sides have failed some times and wait up to half a minute.
+        links::connected(&exchange.machines[1], "s1", 3 * SOON)?;
+        until_true(SOON, "the metric says that it is good", || Ok(left(exchange)? > 0.0))?;
+        exchange.equal(SOON)
+    })
+}
+
+fn hub_log(exchange: &Exchange) -> Result<String> {
+    let path = exchange.path("logs").join("hub.log");
+    fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))
 }

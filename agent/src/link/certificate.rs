@@ -89,7 +89,7 @@ impl Node {
     /// If a certificate was out of its time: whether that is because the clocks differ.
     pub(super) async fn with_clocks(&self, ended: LinkError) -> LinkError {
         let LinkError::Ended(failure) = ended else { return ended };
-        if !matches!(failure.code.as_deref(), Some("HT-2001" | "HT-2002")) {
+        if !matches!(failure.code.as_deref(), Some("HT-2001" | "HT-2002" | "HT-1010")) {
             return LinkError::Ended(failure);
         }
         let hub_ahead = self.process.dialler.clock_difference_ms(&self.tls).await;
@@ -123,7 +123,7 @@ pub(super) fn certificate_wanted(ended: &LinkError) -> Wanted {
     match ended {
         LinkError::Ended(failure) | LinkError::Clocks { failure, .. } => {
             match (failure.by, failure.code.as_deref()) {
-                (By::Peer, Some("HT-2001")) => Wanted::Renewal,
+                (By::Peer, Some("HT-2001" | "HT-1010")) => Wanted::Renewal,
                 (_, Some(_)) => Wanted::Look,
                 (_, None) => Wanted::Nothing,
             }

@@ -8,6 +8,7 @@ use hutong_certs::{
 };
 use hutong_schema::grant::AsOf;
 use jiff::{SignedDuration, Timestamp};
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -22,6 +23,10 @@ use crate::{
 
 /// How often the calendar is looked at: a day begins for the filters at most this late.
 const CALENDAR_EVERY: Duration = Duration::from_secs(20);
+
+/// How often it is looked for connections whose certificates are over: one outlives its certificate
+/// by no more.
+const EXPIRED_EVERY: Duration = Duration::from_secs(2);
 
 /// Longest time between two looks for certificates that were not renewed.
 const OVERDUE_EVERY: Duration = Duration::from_secs(6 * 3_600);
@@ -174,6 +179,23 @@ pub(super) async fn overdue(
             }
         }
         told.retain(|node| late.iter().any(|(late, ..)| late == node));
+    }
+}
+
+/// Ends connections whose certificates end and were not renewed. A stolen key is of no use for longer
+/// than its certificate, also to one who never hangs up.
+pub(super) async fn expired(registry: RegistryHandle, nodes: Nodes, cancel: CancellationToken) {
+    let mut ticks = tokio::time::interval(EXPIRED_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = cancel.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        let (registry, now) = (registry.read(), clock::now());
+        nodes.judge_all(|number, serial| {
+            registry.node(number).map_or(Ok(()), |node| govern::still_valid(node, serial, now))
+        });
     }
 }
 

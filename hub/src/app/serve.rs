@@ -239,6 +239,8 @@ impl Running {
         self.tasks.spawn_vital("the hub's certificate", pki.clone().keep(self.cancel.clone()));
         let overdue = follow::overdue(Arc::clone(config), registry.clone(), self.cancel.clone());
         self.tasks.spawn_vital("certificates that were not renewed", overdue);
+        let expired = follow::expired(registry.clone(), nodes.clone(), self.cancel.clone());
+        self.tasks.spawn_vital("connections whose certificates end", expired);
         let reconciler =
             Reconciler::new(views.clone(), registry.clone(), nodes.clone(), router.clone());
         let office = Office {

@@ -46,6 +46,23 @@ pub fn admits<'r>(
     Err(Refused::new(RefusalCode::Revoked, detail))
 }
 
+/// Whether a connection that stands for a certificate may go on: until the certificate ends.
+///
+/// # Errors
+/// A refusal with the end and the hub's clock, by which it is judged.
+pub fn still_valid(node: &Node, serial: &str, now: Timestamp) -> Result<(), Refused> {
+    let shown = node.certificates.iter().find(|certificate| certificate.serial == serial);
+    let Some(ends) = shown.and_then(|certificate| certificate.expires) else { return Ok(()) };
+    if now < ends {
+        return Ok(());
+    }
+    let detail = format!(
+        "{}/{}: it ended at {ends:.0} and was not renewed, the hub's clock says {now:.0}. The agent renews it by itself for 90 days; what hinders it says: hutong-agent status",
+        node.department, node.name
+    );
+    Err(Refused::new(RefusalCode::Expired, detail))
+}
+
 /// A node that is known, neither retired nor revoked.
 pub(super) fn in_service(node: Option<&Arc<Node>>) -> Result<&Arc<Node>, Refused> {
     let Some(node) = node else {

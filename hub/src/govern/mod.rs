@@ -15,7 +15,7 @@ mod tests;
 
 use jiff::civil::Date;
 
-pub use certificates::admits;
+pub use certificates::{admits, still_valid};
 pub use commands::{Command, Decision, Denied, GrantRequest, Outcome, Problem};
 
 use crate::{

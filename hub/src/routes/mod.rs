@@ -154,7 +154,8 @@ impl Router {
         let view = Json::of(&plan.view).map_err(|error| {
             Refused::new(RefusalCode::Internal, format!("the grant has no JSON form: {error}"))
         })?;
-        let registration = self.subscriptions.start(open.grant, node, open.cursor);
+        let snapshot = matches!(position, delivery::Position::Snapshot { .. });
+        let registration = self.subscriptions.start(open.grant, node, snapshot, open.cursor);
         tracing::info!(grant = open.grant.0, node = node.0, ?mode, "delivery starts");
         let delivery = Delivery::new(self.clone(), Arc::new(plan), position, registration, class);
         Ok((SubscribeReady { view, mode }, delivery))

@@ -65,11 +65,13 @@ pub enum NotRepaired {
 }
 
 impl Subscriptions {
-    /// A delivery starts. An older stream of the same grant ends at its next step.
+    /// A delivery starts, with a snapshot or behind what the receiver holds. An older stream of the
+    /// same grant ends at its next step.
     pub(super) fn start(
         &self,
         grant: GrantId,
         node: NodeNo,
+        snapshot: bool,
         durable: Option<Cursor>,
     ) -> Registration {
         let mut all = self.0.lock();
@@ -79,7 +81,7 @@ impl Subscriptions {
         let standing = Standing {
             node,
             running: true,
-            snapshot: true,
+            snapshot,
             durable,
             sent: durable.map_or(0, |cursor| cursor.seq),
             changes: 0,

@@ -5,6 +5,7 @@
 
 pub mod agent;
 pub mod churn;
+pub mod clock;
 pub mod delivered;
 pub mod entries;
 pub mod exchange;

@@ -59,6 +59,26 @@ fn after_a_renewal_the_newest_and_the_one_before_are_taken() {
 }
 
 #[test]
+fn a_connection_may_go_on_until_the_certificate_that_it_stands_for_ends() {
+    let mut world = World::with(&[enrolment("n1", "01")]);
+    let at = |second| Timestamp::from_second(second).expect("a time");
+    let mut next = renewal("n1", "01", "02");
+    if let Command::RenewNode { expires, .. } = &mut next {
+        *expires = at(10);
+    }
+    world.run(&next).expect("renewed");
+    let judged = |serial: &str, second| {
+        let node = world.registry.node_named(provider(), &name("n1")).expect("enrolled");
+        still_valid(node, serial, at(second))
+    };
+    let told = judged("01", 0).expect_err("over").to_string();
+    for part in ["HT-1010", "n1", "1970-01-01T00:00:00Z", "clock", "hutong-agent status"] {
+        assert!(told.contains(part), "{part} in {told}");
+    }
+    assert!(judged("02", 9).is_ok() && judged("02", 10).is_err());
+}
+
+#[test]
 fn a_revoked_node_is_refused_with_every_certificate_until_it_enrols_anew() {
     let mut world = World::city();
     world.run(&enrolment("n1", "01")).expect("enrolled");

@@ -75,6 +75,8 @@ refusal_codes! {
     Crowded = 1008, "too many connections at once";
     /// A greeting, or a frame that was begun, did not come or was not taken in time.
     Slow = 1009, "the other side was too slow";
+    /// The certificate that the connection stands for is over.
+    Expired = 1010, "the node's certificate has expired";
     /// The resource is not in the catalogue.
     NotRegistered = 1101, "the resource is not in the catalogue";
     /// The resource belongs to another department.
