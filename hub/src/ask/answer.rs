@@ -55,10 +55,10 @@ impl From<Refused> for Unanswered {
 
 impl From<ViewError> for Unanswered {
     fn from(error: ViewError) -> Self {
-        match error {
-            ViewError::NotInMemory => Self::NotInMemory,
-            error => Self::Refused(failed(error)),
+        if matches!(error, ViewError::NotInMemory) {
+            return Self::NotInMemory;
         }
+        Self::Refused(failed(error))
     }
 }
 

@@ -147,11 +147,18 @@ impl ViewError {
     }
 
     pub(super) fn engine(action: &'static str) -> impl FnOnce(rocksdb::Error) -> Self {
-        move |source| match source.kind() {
+        move |source| {
+            let kind = source.kind();
             // Said of reads alone that may not reach for the disk.
-            rocksdb::ErrorKind::Incomplete => Self::NotInMemory,
-            rocksdb::ErrorKind::Corruption => Self::Corrupt { action, source: Box::new(source) },
-            _ => Self::Engine { action, source: Box::new(source) },
+            if kind == rocksdb::ErrorKind::Incomplete {
+                return Self::NotInMemory;
+            }
+            let source = Box::new(source);
+            if kind == rocksdb::ErrorKind::Corruption {
+                Self::Corrupt { action, source }
+            } else {
+                Self::Engine { action, source }
+            }
         }
     }
 
