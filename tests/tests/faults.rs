@@ -43,7 +43,7 @@ fn check(tests: &Path, path: &Path, in_git: bool) -> Result<()> {
     let source = fs::read_to_string(folder.join(format!("{file}.rs")))
         .or_else(|_| fs::read_to_string(folder.join(file).join("main.rs")))
         .with_context(|| format!("the test file {file}"))?;
-    ensure!(source.contains(&format!("fn {function}()")), "there is no test {test}");
+    ensure!(source.contains(&format!("fn {function}(")), "there is no test {test}");
     if !in_git {
         return Ok(());
     }
