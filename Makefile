@@ -46,7 +46,7 @@ instructions: ## Count the instructions of the functions on a row's way; fails w
 	$(RELEASE) --bin hutong-instructions
 	$(TARGET_DIR)/release/hutong-instructions count --table tests/INSTRUCTIONS.md --notes $(TARGET_DIR)/instructions.callgrind
 
-soak: setup ## 1,000 kills of hubs, 200 power cuts, 200 kills and 200 power cuts of agents (50 minutes on two cores), all damage to a hub's folder, and 10,000 histories of the model (about half an hour each); writes tests/SOAK.md, tests/DAMAGE.md and tests/MODEL.md
+soak: setup ## 1,000 kills of hubs, 200 power cuts, 200 kills and 200 power cuts of agents (50 minutes on two cores), all damage to a hub's folder, and 10,000 histories of the model; writes tests/SOAK.md, tests/DAMAGE.md and tests/MODEL.md
 	@$(RELEASE)
 	HUTONG_BIN_DIR="$(abspath $(TARGET_DIR))/release" cargo test --release -p hutong-tests -- --ignored --nocapture soak
 

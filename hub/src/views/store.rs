@@ -236,9 +236,10 @@ mod tests {
             store.flush(partition, true).unwrap();
         }
         assert_eq!(files(), u64::from(MERGE_USUAL) * 3);
+        assert!(store.merge_due(partition).unwrap(), "while it is filled, the merge is put off");
         store.set_filling(partition, false).unwrap();
         let deadline = Instant::now() + Duration::from_secs(20);
-        while files() >= u64::from(MERGE_USUAL) {
+        while store.merge_due(partition).unwrap() || files() >= u64::from(MERGE_USUAL) {
             assert!(Instant::now() < deadline, "{} files are not merged", files());
             std::thread::yield_now();
         }

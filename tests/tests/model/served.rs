@@ -64,7 +64,8 @@ impl HubEnd {
             Ok(answer) => answer.into_iter().collect(),
             Err(refused) => {
                 sim.figures.refused(&refused);
-                // The real loop ends here, and with it whatever was under way on this stream.
+                // Harsher than the real loop, which acknowledges what is under way first: as if the
+                // connection broke with the refusal.
                 self.refused = true;
                 self.under_way.clear();
                 vec![content(&refused)?]
