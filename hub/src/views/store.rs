@@ -17,15 +17,25 @@ use crate::log::PartitionId;
 /// Where bulk files are written before they become part of the store.
 const BULK_DIR: &str = "bulk";
 
-/// Files of the first level that are merged with the rest: while a partition is being filled, and
-/// when changes come at their usual pace. Each merge rewrites the partition, so that one being
-/// filled would be rewritten again and again.
-const MERGE_FILLING: u32 = 64;
-const MERGE_USUAL: u32 = 8;
+/// How many files, or bytes, of the first level are merged with the rest.
+struct MergeAt {
+    files: u32,
+    bytes: u64,
+}
+
+/// While a partition is being filled. Each merge rewrites the partition, so that one being filled
+/// would be rewritten again and again; a question asked meanwhile looks into each file's filter.
+const MERGE_FILLING: MergeAt = MergeAt { files: 256, bytes: 16 << 30 };
+
+/// When changes come at their usual pace.
+const MERGE_USUAL: MergeAt = MergeAt { files: 8, bytes: 512 << 20 };
 
 /// Bytes of a file being written that may be ahead of the disk: a sync of the log may have to wait
 /// for them.
 const FLUSH_BYTES_AHEAD: u64 = 1 << 20;
+
+/// Bytes of each file read at a time when files are merged: very many may be merged at once.
+const MERGE_READ_AHEAD: usize = 256 << 10;
 
 pub(super) struct Store {
     pub(super) db: DB,
@@ -112,10 +122,13 @@ impl Store {
 
     /// Chooses when files are merged, by how fast changes come. A store is opened for filling.
     pub(super) fn set_filling(&self, partition: PartitionId, filling: bool) -> Result<()> {
-        let files = if filling { MERGE_FILLING } else { MERGE_USUAL };
-        let setting = [("level0_file_num_compaction_trigger", &*files.to_string())];
+        let at = if filling { MERGE_FILLING } else { MERGE_USUAL };
+        let settings = [
+            ("level0_file_num_compaction_trigger", &*at.files.to_string()),
+            ("max_bytes_for_level_base", &*at.bytes.to_string()),
+        ];
         self.db
-            .set_options_cf(self.family(partition)?, &setting)
+            .set_options_cf(self.family(partition)?, &settings)
             .map_err(ViewError::engine("choose when files are merged"))
     }
 
@@ -126,7 +139,7 @@ impl Store {
 
     /// Whether files of a partition are being merged, or will be once it is not filled any more.
     pub(super) fn merge_due(&self, partition: PartitionId) -> Result<bool> {
-        Ok(self.unmerged_files(partition)? >= u64::from(MERGE_USUAL)
+        Ok(self.unmerged_files(partition)? >= u64::from(MERGE_USUAL.files)
             || self.number(partition, "rocksdb.compaction-pending")? > 0
             || self.number(partition, "rocksdb.num-running-compactions")? > 0)
     }
@@ -177,6 +190,7 @@ fn db_options(options: &ViewOptions) -> Options {
     db.set_db_write_buffer_size(options.write_buffer_bytes);
     db.set_max_open_files(1_024);
     db.set_bytes_per_sync(FLUSH_BYTES_AHEAD);
+    db.set_compaction_readahead_size(MERGE_READ_AHEAD);
     db.set_keep_log_file_num(4);
     db.set_max_log_file_size(4 << 20);
     db
@@ -210,10 +224,10 @@ fn family_options(options: &ViewOptions, cache: &Cache) -> Options {
     family.set_write_buffer_size((options.write_buffer_bytes / 4).max(1 << 20));
     family.set_max_write_buffer_number(3);
     family.set_target_file_size_base(64 << 20);
-    family.set_max_bytes_for_level_base(512 << 20);
-    family.set_level_zero_file_num_compaction_trigger(MERGE_FILLING as i32);
-    family.set_level_zero_slowdown_writes_trigger(MERGE_FILLING as i32 + 32);
-    family.set_level_zero_stop_writes_trigger(MERGE_FILLING as i32 + 64);
+    family.set_max_bytes_for_level_base(MERGE_FILLING.bytes);
+    family.set_level_zero_file_num_compaction_trigger(MERGE_FILLING.files as i32);
+    family.set_level_zero_slowdown_writes_trigger(MERGE_FILLING.files as i32 + 32);
+    family.set_level_zero_stop_writes_trigger(MERGE_FILLING.files as i32 + 64);
     family
 }
 
@@ -229,17 +243,17 @@ mod tests {
         let store = Store::open(dir.path(), &ViewOptions::default(), 1).unwrap();
         let partition = PartitionId::data(0);
         let files = || store.unmerged_files(partition).unwrap();
-        for file in 0..u64::from(MERGE_USUAL) * 3 {
+        for file in 0..u64::from(MERGE_USUAL.files) * 3 {
             let mut batch = WriteBatch::default();
             batch.put_cf(store.family(partition).unwrap(), b"the same key", file.to_be_bytes());
             store.write(batch).unwrap();
             store.flush(partition, true).unwrap();
         }
-        assert_eq!(files(), u64::from(MERGE_USUAL) * 3);
+        assert_eq!(files(), u64::from(MERGE_USUAL.files) * 3);
         assert!(store.merge_due(partition).unwrap(), "while it is filled, the merge is put off");
         store.set_filling(partition, false).unwrap();
         let deadline = Instant::now() + Duration::from_secs(20);
-        while store.merge_due(partition).unwrap() || files() >= u64::from(MERGE_USUAL) {
+        while store.merge_due(partition).unwrap() || files() >= u64::from(MERGE_USUAL.files) {
             assert!(Instant::now() < deadline, "{} files are not merged", files());
             std::thread::yield_now();
         }

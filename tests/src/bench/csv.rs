@@ -22,6 +22,7 @@ pub(super) struct Published {
     pub(super) searchable: f64,
     pub(super) used: Used,
     pub(super) used_at_all: Used,
+    pub(super) used_until_merged: Used,
     /// MiB at most, of hub and agent.
     pub(super) memory: (f64, f64),
 }
@@ -44,11 +45,13 @@ pub(super) fn publish(stage: &mut Stage, last: &str) -> Result<Published> {
     let (_, agent_memory) = stage.memory();
     let searchable = stage.searchable(rows)?.duration_since(began).as_secs_f64();
     let used_at_all = stage.used().since(before);
+    stage.merged()?;
+    let used_until_merged = stage.used().since(before);
     find(stage, last)?;
     stage.read_back(rows)?;
     let (hub_memory, _) = stage.memory();
     let memory = (hub_memory, agent_memory);
-    Ok(Published { acknowledged, searchable, used, used_at_all, memory })
+    Ok(Published { acknowledged, searchable, used, used_at_all, used_until_merged, memory })
 }
 
 pub(super) fn measure(options: &Options) -> Result<Vec<Figure>> {
@@ -56,7 +59,7 @@ pub(super) fn measure(options: &Options) -> Result<Vec<Figure>> {
     let last = give_all_with_a_last(&stage)?;
     let rows = stage.rows;
     let source = fs::metadata(stage.machine.path("people.csv"))?.len();
-    let Published { acknowledged, searchable, used, used_at_all, memory } =
+    let Published { acknowledged, searchable, used, used_at_all, used_until_merged, memory } =
         publish(&mut stage, &last)?;
     let (hub_memory, agent_memory) = memory;
     let metrics = stage.hub.metrics()?;
@@ -92,6 +95,7 @@ pub(super) fn measure(options: &Options) -> Result<Vec<Figure>> {
             Wanted::at_least(200_000.0, 300_000.0),
         )
         .seen(used_at_all.per_row(rows))
+        .seen(format!("until merged, {}", used_until_merged.per_row(rows)))
         .seen(format!("log {}, views {} on disk", each(stored), each(views)))
         .seen(format!("memory: hub {hub_memory:.0} MiB")),
         Figure::new(

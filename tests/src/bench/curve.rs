@@ -26,6 +26,10 @@ pub(super) fn measure(options: &Options) -> Result<Vec<Figure>> {
             (stage.file, stage.rows) = (file, rows);
         }
         let last = give_all_with_a_last(&stage)?;
+        if percent > 100 {
+            // The agent has its own: many gigabytes.
+            std::fs::remove_file(&stage.file)?;
+        }
         let published = publish(&mut stage, &last)?;
         let (hub, agent) = published.memory;
         stage.machine.stop()?;
@@ -38,6 +42,7 @@ pub(super) fn measure(options: &Options) -> Result<Vec<Figure>> {
                 None,
             )
             .seen(published.used_at_all.per_row(rows))
+            .seen(format!("until merged, {}", published.used_until_merged.per_row(rows)))
             .seen(format!("memory: hub {hub:.0} MiB, agent {agent:.0} MiB")),
         );
     }

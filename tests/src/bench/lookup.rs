@@ -18,11 +18,10 @@ use tokio::sync::Semaphore;
 
 use super::Options;
 use super::figure::{Figure, Wanted};
-use super::stage::{PATIENCE, Stage, department};
+use super::stage::{Stage, department};
 use crate::harness::Machine;
 use crate::harness::entries::department_code;
 use crate::harness::exchange::{Wish, make_grant};
-use crate::harness::wait::until_true;
 
 /// Nodes that ask, each over its own connection.
 const NODES: usize = 8;
@@ -41,9 +40,7 @@ pub(super) fn measure(options: &Options) -> Result<Vec<Figure>> {
     stage.read_back(stage.rows)?;
     // Nothing else is at work while it is measured.
     stage.machine.stop()?;
-    until_true(PATIENCE, "what was loaded is merged", || {
-        Ok(stage.hub.metrics()?.sum("hutong_views_merges_due") == 0.0)
-    })?;
+    stage.merged()?;
     stage.all_on_disk()?;
     let asker = asker(&stage)?;
     let keys = Arc::new(keys(&stage)?);

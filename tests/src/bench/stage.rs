@@ -173,6 +173,13 @@ impl Stage {
         })
     }
 
+    /// Waits until the hub has merged what was loaded.
+    pub(super) fn merged(&self) -> Result<()> {
+        until_true(PATIENCE, "what was loaded is merged", || {
+            Ok(self.hub.metrics()?.sum("hutong_views_merges_due") == 0.0)
+        })
+    }
+
     /// Checks that the hub holds exactly these rows, equal at source and hub.
     pub(super) fn read_back(&self, rows: u64) -> Result<()> {
         self.holds(rows)?;

@@ -65,8 +65,8 @@ pub(in super::super) enum Crowd {
     Pressing,
 }
 
-/// Largest run of the lowest size class, entries.
-const CLASS_ENTRIES: u64 = 8_192;
+/// Largest run of the lowest size class, entries: about one chunk.
+const CLASS_ENTRIES: u64 = 512;
 /// Each class is so many times the one before.
 const CLASS_FACTOR: u64 = 8;
 
@@ -131,15 +131,28 @@ impl RunList {
         written.map(|_| ()).map_err(|error| StoreError::engine("wrote an image", error))
     }
 
-    /// Index of the first run to be merged with all later ones, if it is time: the newest runs that
-    /// are no larger than some class, once there are enough of them.
+    /// Index of the first run to be merged with all later ones, if it is time: once some size class
+    /// has enough runs, all of the newest that are no larger. Each entry is thus written anew once per
+    /// class, however large the image becomes.
     pub(super) fn due(&self, fan_in: FanIn) -> Option<usize> {
-        let newest = |class| {
+        let group = |class| {
             let larger = self.runs.iter().rposition(|run| run.class() > class);
-            larger.map_or(0, |index| index + 1)
+            let start = larger.map_or(0, |index| index + 1);
+            let of_class = self.runs[start..].iter().filter(|run| run.class() == class).count();
+            (of_class >= fan_in.runs()).then_some(start)
         };
         let largest = self.runs.iter().map(Run::class).max().unwrap_or(0);
-        (0..=largest).map(newest).filter(|start| self.runs.len() - start >= fan_in.runs()).min()
+        let by_class = (0..=largest).filter_map(group).min();
+        by_class.or_else(|| self.is_swollen(fan_in).then_some(0))
+    }
+
+    /// Whether so much was changed that most of the image may be superseded, or runs of different
+    /// sizes alternate so that no class has many of them.
+    fn is_swollen(&self, fan_in: FanIn) -> bool {
+        let Some(first) = self.runs.first() else { return false };
+        let later: u64 = self.runs[1..].iter().map(|run| run.entries).sum();
+        let doubled = fan_in == FanIn::Rested && later > first.entries;
+        (doubled && self.runs.len() >= fan_in.runs()) || self.runs.len() >= PRESSING_RUNS
     }
 
     fn crowd(&self) -> Crowd {
@@ -259,4 +272,70 @@ pub(super) fn remove(
     let (first, last) = (chunk_key(image, run, &[0; 16]), chunk_key(image, run, &[0xFF; 16]));
     let removed = chunks.retain_in::<&[u8; CHUNK_KEY], _>(&first..=&last, |_, _| false);
     removed.map_err(|error| StoreError::engine("removed a part of an image", error))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Adds runs of these sizes, merging with each as the committer would; entries written by
+    /// merges, and the most runs there ever were. No two runs hold the same key.
+    fn merge_all(sizes: impl IntoIterator<Item = u64>, fan_in: FanIn) -> (RunList, u64, usize) {
+        let (mut list, mut written, mut most) = (RunList::default(), 0, 0);
+        for entries in sizes {
+            list.runs.push(Run { number: list.next, entries });
+            list.next += 1;
+            most = most.max(list.runs.len());
+            while let Some(start) = list.due(fan_in) {
+                let entries = list.runs.drain(start..).map(|run| run.entries).sum();
+                written += entries;
+                list.runs.push(Run { number: list.next, entries });
+                list.next += 1;
+            }
+        }
+        (list, written, most)
+    }
+
+    #[test]
+    fn an_image_ten_times_as_large_costs_little_more_per_entry() {
+        let cost = |runs: usize| {
+            let (list, written, _) = merge_all(std::iter::repeat_n(4_000, runs), FanIn::Crowded);
+            assert!(list.runs.len() < 64 * 4, "{} runs", list.runs.len());
+            written as f64 / (4_000.0 * runs as f64)
+        };
+        let (small, large) = (cost(559), cost(5_589));
+        assert!(large <= 2.0, "every entry was written {large} times, {small} among fewer");
+    }
+
+    #[test]
+    fn a_few_changed_rows_do_not_rewrite_a_large_image_that_rests() {
+        let sizes = std::iter::once(2_235_402).chain(std::iter::repeat_n(3, 500));
+        let (_, written, most) = merge_all(sizes, FanIn::Rested);
+        assert!(written < 100_000, "500 changes wrote {written} entries anew");
+        assert!(most < 32, "{most} runs");
+    }
+
+    #[test]
+    fn a_large_image_that_was_changed_as_a_whole_is_written_anew() {
+        let sizes = std::iter::once(2_000_000).chain(std::iter::repeat_n(4_000, 520));
+        let (list, _, _) = merge_all(sizes, FanIn::Rested);
+        let later: u64 = list.runs[1..].iter().map(|run| run.entries).sum();
+        assert!(later <= list.runs[0].entries, "{later} entries behind the first run");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
+        #[test]
+        fn there_are_never_many_runs(
+            sizes in prop::collection::vec((0u32..24).prop_map(|power| 1u64 << power), 0..2_000),
+            rested in any::<bool>(),
+        ) {
+            let fan_in = if rested { FanIn::Rested } else { FanIn::Crowded };
+            let (_, _, most) = merge_all(sizes, fan_in);
+            prop_assert!(most <= PRESSING_RUNS, "{most} runs");
+        }
+    }
 }

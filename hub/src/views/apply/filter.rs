@@ -12,26 +12,33 @@ use super::super::{
 };
 use crate::{log::PartitionId, numbers::SpaceNo};
 
-/// Bits of a filter: 4 MiB, at 15 bits per key enough for 2.2 million keys.
-const BITS: usize = 1 << 25;
+/// Bytes of a filter's first layer; each further one has [`GROWTH`] times as many.
+pub(super) const FIRST_LAYER: usize = 4 << 20;
+/// Few layers, because a new key is looked for in each of them.
+const GROWTH: usize = 4;
+/// At so many bits per key one key in some hundred is taken for a known one.
+const BITS_PER_KEY: usize = 15;
 const WORDS_PER_LINE: usize = 8;
 /// Bits set per key, all in one cache line.
 const PROBES: u32 = 6;
-/// Beyond this it says "maybe" too often to be of use.
-const KEYS_MAX: u64 = 4_000_000;
 /// Bytes read ahead when a space's keys are read.
 const READ_AHEAD: usize = 2 * 1024 * 1024;
 
-/// A Bloom filter of all keys that one space ever held since the filter was made.
+/// A Bloom filter of all keys that one space ever held since the filter was made. It grows with them.
 pub(super) struct KeyFilter {
-    words: Vec<u64>,
+    /// All but the last have as many keys as they may have.
+    layers: Vec<Layer>,
     hasher: RandomState,
-    keys: u64,
+}
+
+struct Layer {
+    words: Vec<u64>,
+    keys: usize,
 }
 
 impl KeyFilter {
     pub(super) fn new() -> Self {
-        Self { words: vec![0; BITS / 64], hasher: RandomState::new(), keys: 0 }
+        Self { layers: vec![Layer::new(FIRST_LAYER)], hasher: RandomState::new() }
     }
 
     /// With the keys that the space holds already.
@@ -46,6 +53,7 @@ impl KeyFilter {
         rows.seek(&prefix);
         while let Some(stored) = rows.key() {
             let (row, _) = keys::parse_row(stored).ok_or(ViewError::Damaged { what: "row key" })?;
+            filter.grow();
             filter.insert(row);
             rows.next();
         }
@@ -53,41 +61,112 @@ impl KeyFilter {
         Ok(filter)
     }
 
-    /// Whether it holds so many keys that it no longer pays.
-    pub(super) fn is_full(&self) -> bool {
-        self.keys > KEYS_MAX
+    /// Bytes in memory.
+    pub(super) fn bytes(&self) -> usize {
+        self.layers.iter().map(Layer::bytes).sum()
+    }
+
+    /// Bytes that it needs before it takes more keys; none while its last layer has room.
+    pub(super) fn wants(&self) -> Option<usize> {
+        self.layers.last().filter(|last| last.is_full()).map(|last| last.bytes() * GROWTH)
+    }
+
+    /// Takes the memory that it [`wants`](Self::wants), if any.
+    pub(super) fn grow(&mut self) {
+        if let Some(bytes) = self.wants() {
+            self.layers.push(Layer::new(bytes));
+        }
     }
 
     /// Adds a key and tells whether it may have been there before.
     pub(super) fn insert(&mut self, key: &[u8]) -> bool {
         let hash = self.hasher.hash_one(key);
-        let lines = self.words.len() / WORDS_PER_LINE;
-        let line = (hash >> 40) as usize % lines * WORDS_PER_LINE;
-        let mut known = true;
-        let mut bits = hash;
-        for _ in 0..PROBES {
-            // Nine bits name one of the 512 bits of a line; the probes use bits below the line's.
-            let (word, bit) = ((bits & 7) as usize, bits >> 3 & 63);
-            let place = &mut self.words[line + word];
-            known &= *place >> bit & 1 == 1;
-            *place |= 1 << bit;
-            bits = bits.rotate_right(9).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        match &mut self.layers[..] {
+            [] => true,
+            [earlier @ .., last] => {
+                earlier.iter().any(|layer| layer.contains(hash)) || last.insert(hash)
+            }
         }
-        self.keys += u64::from(!known);
+    }
+}
+
+impl Layer {
+    fn new(bytes: usize) -> Self {
+        Self { words: vec![0; bytes / size_of::<u64>()], keys: 0 }
+    }
+
+    fn bytes(&self) -> usize {
+        size_of_val(&self.words[..])
+    }
+
+    fn is_full(&self) -> bool {
+        self.keys * BITS_PER_KEY >= self.bytes() * 8
+    }
+
+    fn contains(&self, hash: u64) -> bool {
+        let line = self.line(hash);
+        probes(hash).all(|(word, bit)| self.words[line + word] & bit != 0)
+    }
+
+    /// Whether it was there before.
+    fn insert(&mut self, hash: u64) -> bool {
+        let line = self.line(hash);
+        let mut known = true;
+        for (word, bit) in probes(hash) {
+            let place = &mut self.words[line + word];
+            known &= *place & bit != 0;
+            *place |= bit;
+        }
+        self.keys += usize::from(!known);
         known
     }
+
+    /// Index of the first word of a hash's cache line.
+    fn line(&self, hash: u64) -> usize {
+        (hash >> 32) as usize % (self.words.len() / WORDS_PER_LINE) * WORDS_PER_LINE
+    }
+}
+
+/// The bits of a hash: a word of its line, and a bit of that word.
+fn probes(hash: u64) -> impl Iterator<Item = (usize, u64)> {
+    // Nine bits name one of the 512 bits of a line.
+    let next = |bits: &u64| Some(bits.rotate_right(9).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+    std::iter::successors(Some(hash), next)
+        .take(PROBES as usize)
+        .map(|bits| ((bits & 7) as usize, 1 << (bits >> 3 & 63)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn key(n: u32) -> String {
+        format!("21122119900101{n:07}")
+    }
+
     #[test]
     fn what_was_added_is_known_and_little_else_is() {
         let mut filter = KeyFilter::new();
-        let key = |n: u32| format!("21122119900101{n:06}");
         let early = (0..200_000).filter(|n| filter.insert(key(*n).as_bytes())).count();
         assert!(early < 200, "{early} of 200,000 keys were taken for known ones");
         assert!((0..200_000).all(|n| filter.insert(key(n).as_bytes())));
+    }
+
+    #[test]
+    fn it_grows_with_its_keys_and_forgets_none() {
+        let mut filter = KeyFilter::new();
+        filter.layers = vec![Layer::new(1 << 10)];
+        let mut early = 0;
+        for n in 0..100_000 {
+            if let Some(more) = filter.wants() {
+                let before = filter.bytes();
+                filter.grow();
+                assert_eq!((filter.bytes(), filter.wants()), (before + more, None));
+            }
+            early += u32::from(filter.insert(key(n).as_bytes()));
+        }
+        assert!(filter.layers.len() > 3, "{} layers", filter.layers.len());
+        assert!(early < 1_000, "{early} of 100,000 keys were taken for known ones");
+        assert!((0..100_000).all(|n| filter.insert(key(n).as_bytes())));
     }
 }

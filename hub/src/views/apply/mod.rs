@@ -39,7 +39,7 @@ use crate::{
     numbers::SpaceNo,
 };
 use emit::Ask;
-use filter::KeyFilter;
+use filter::{FIRST_LAYER, KeyFilter};
 use lookup::Lookup;
 use ops::Ops;
 use range::{Range, Taken};
@@ -57,8 +57,8 @@ const LOOKUP_KEYS: usize = 512;
 /// in order costs a tenth of looking for it.
 const FILTER_KNOWN: u64 = 8;
 
-/// Filters kept at most, 4 MiB each: more spaces than this are not filled at once.
-const FILTERS_MAX: usize = 4;
+/// Bytes of all filters: enough for a province of 45 million people, or for 32 smaller spaces at once.
+const FILTER_BYTES: usize = 128 << 20;
 
 /// Applies one partition.
 pub(super) struct Applier {
@@ -167,22 +167,39 @@ impl Applier {
         Ok(())
     }
 
-    /// Spaces that are being filled, libraries or in bulk, get a filter; those that are too full lose it.
+    /// Spaces that are being filled, libraries or in bulk, get a filter that grows with them, as long as
+    /// there is memory for it.
     fn prepare_filters(&mut self, store: &Store, ops: &Ops<'_>, bulk: bool) -> Result<()> {
-        self.filters.retain(|_, filter| !filter.is_full());
+        let used = self.filters.values().map(KeyFilter::bytes).sum();
+        let mut free = FILTER_BYTES.saturating_sub(used);
+        self.filters.retain(|_, filter| match filter.wants() {
+            None => true,
+            Some(more) if more <= free => {
+                free -= more;
+                filter.grow();
+                true
+            }
+            Some(_) => {
+                free += filter.bytes();
+                false
+            }
+        });
         // A library gets it with its first rows, however few: the first of millions come one batch
         // at a time, as long as the applier waits for them.
         for space in ops.spaces().into_iter().filter(|space| bulk || space.as_library().is_some()) {
-            if self.filters.len() == FILTERS_MAX || self.filters.contains_key(&space) {
+            if free < FIRST_LAYER || self.filters.contains_key(&space) {
                 continue;
             }
             let rows = self.state.rows_in(space);
-            if rows == 0 {
-                self.filters.insert(space, KeyFilter::new());
+            let filter = if rows == 0 {
+                KeyFilter::new()
             } else if bulk && rows <= ops.len() as u64 * FILTER_KNOWN {
-                let filter = KeyFilter::of_space(store, self.state.partition, space)?;
-                self.filters.insert(space, filter);
-            }
+                KeyFilter::of_space(store, self.state.partition, space)?
+            } else {
+                continue;
+            };
+            free = free.saturating_sub(filter.bytes());
+            self.filters.insert(space, filter);
         }
         Ok(())
     }
