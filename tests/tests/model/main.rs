@@ -10,9 +10,10 @@
 //! **Played** are the network, the clock and the disk's patience. A stream is a queue: its order stays,
 //! between streams there is none, messages wait as long as the history says, and they are lost with the
 //! connection, while the hub may still take what had arrived. The loops that carry messages (`gate`,
-//! `link`) are steps here: what they do between two decisions is repeated in `publishing` and `delivering`,
-//! without credit, turns of streams or time limits. Batches become durable at the hub when the history says
-//! so ([`held`]); the views apply when it says so. Connections have no greeting and no certificates.
+//! `link`) are steps here: they ask the real `wire::order` what may come, what is acknowledged and whether
+//! there is credit; they know neither turns of streams nor time limits, and agents send beyond their credit.
+//! Batches become durable at the hub when the history says so ([`held`]); the views apply when it says so.
+//! Connections have no greeting and no certificates.
 //!
 //! Behind every step and at the end of each history:
 //! - the log's batches are dense, chained, of the epoch and the schema in force where they stand; none twice;
@@ -34,6 +35,7 @@ mod ends;
 mod figures;
 mod held;
 mod hub;
+mod outbox;
 mod plays;
 mod publishing;
 mod received;
@@ -64,6 +66,9 @@ use step::Step;
 const SEEDS: u64 = 200;
 /// Histories in `make soak`.
 const SOAK_SEEDS: u64 = 10_000;
+/// Histories at a time, for each core: a history mostly waits, for the pause in which an agent's store
+/// gathers what is written together, and for other threads.
+const AT_A_TIME: usize = 8;
 /// Attempts to make a failing history shorter.
 const SHORTER: usize = 200;
 
@@ -151,14 +156,14 @@ fn history_of(seed: u64) -> Result<Box<dyn proptest::strategy::ValueTree<Value =
     Ok(Box::new(tree.map_err(|reason| anyhow::anyhow!("{reason}"))?))
 }
 
-/// Plays seeds, as many at a time as there are cores. The first failures are told.
+/// Plays seeds, many at a time. The first failures are told.
 fn play(seeds: std::ops::Range<u64>) -> Result<Figures> {
     let stage = Stage::new()?;
     let next = AtomicU64::new(seeds.start);
     let (sum, failures) = (Mutex::new(Figures::default()), Mutex::new(Vec::new()));
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     std::thread::scope(|scope| {
-        for _ in 0..cores {
+        for _ in 0..cores * AT_A_TIME {
             scope.spawn(|| {
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
