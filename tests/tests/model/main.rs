@@ -209,7 +209,7 @@ fn many_seeds_keep_all_promises() -> Result<()> {
 }
 
 #[test]
-#[ignore = "takes half an hour; run by make soak"]
+#[ignore = "takes a quarter of an hour; run by make soak"]
 fn soak_of_the_model() -> Result<()> {
     let seeds = count(SOAK_SEEDS)?;
     let began = std::time::Instant::now();
