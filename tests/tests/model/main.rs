@@ -69,6 +69,8 @@ const SOAK_SEEDS: u64 = 10_000;
 /// Histories at a time, for each core: a history mostly waits, for the pause in which an agent's store
 /// gathers what is written together, and for other threads.
 const AT_A_TIME: usize = 8;
+/// Failures that are made shorter and told; with them it ends.
+const FAILURES: u64 = 3;
 /// Attempts to make a failing history shorter.
 const SHORTER: usize = 200;
 
@@ -78,6 +80,7 @@ struct Stage {
     dir: tempfile::TempDir,
     founded: PathBuf,
     plays: AtomicU64,
+    failures: AtomicU64,
 }
 
 impl Stage {
@@ -93,7 +96,8 @@ impl Stage {
         let dir = tempfile::Builder::new().prefix("hutong-model-").tempdir_in(place)?;
         let founded = dir.path().join("founded");
         runtime.block_on(Hub::found(&founded))?;
-        Ok(Self { runtime: Arc::new(runtime), dir, founded, plays: AtomicU64::new(0) })
+        let (plays, failures) = (AtomicU64::new(0), AtomicU64::new(0));
+        Ok(Self { runtime: Arc::new(runtime), dir, founded, plays, failures })
     }
 
     fn play(&self, history: &[Step]) -> (Result<Figures>, Vec<String>) {
@@ -122,6 +126,9 @@ impl Stage {
                 (Err(error), _) => (tree, format!("{error:#}")),
             }
         };
+        if self.failures.fetch_add(1, Ordering::Relaxed) >= FAILURES {
+            bail!("seed {seed}: {said}");
+        }
         let mut shortest = tree.current();
         let mut attempts = 0;
         while attempts < SHORTER && tree.simplify() {
@@ -167,7 +174,8 @@ fn play(seeds: std::ops::Range<u64>) -> Result<Figures> {
             scope.spawn(|| {
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= seeds.end || failures.lock().len() >= 3 {
+                    let failed = stage.failures.load(Ordering::Relaxed) >= FAILURES;
+                    if seed >= seeds.end || failed {
                         return;
                     }
                     match stage.seed(seed) {
