@@ -1,6 +1,7 @@
 //! Delivering in the model. Real: where a delivery starts, its parcels (snapshot, tail, filter,
-//! projection), every message's encoding, the sink with its file, record and images. Played: the two
-//! loops that hand messages over (`gate::deliver`, `link::deliver`), as steps.
+//! projection), the order of messages and the credit, every message's encoding, the sink with its file,
+//! record and images. Played: when the two loops that hand messages over (`gate::deliver`,
+//! `link::deliver`) get their turns.
 
 use std::collections::VecDeque;
 use std::fs;
@@ -17,8 +18,10 @@ use hutong_certs::room::Room;
 use hutong_hub::routes::{Delivery, Parcel};
 use hutong_schema::grant::GrantId;
 use hutong_schema::wire::frame::{self, Message};
+use hutong_schema::wire::order::Subscribe;
+use hutong_schema::wire::order::subscribe::Heard;
 use hutong_schema::wire::v1::subscribe::{
-    CheckpointReport, SubscribeOpen, SubscribeReady, Withdrawn,
+    CheckpointReport, Credit, SubscribeOpen, SubscribeReady, Withdrawn,
 };
 use hutong_schema::wire::v1::{RefusalCode, Refused};
 
@@ -30,6 +33,9 @@ use super::world;
 
 /// Messages that may be on their way.
 const WINDOW: usize = 8;
+
+/// Payload bytes that the hub may send ahead of durable writes. So few that it waits for credit at times.
+const WINDOW_BYTES: u64 = 256;
 
 /// Bytes that a parcel may be made in: never short here.
 const ROOM: usize = 64 << 20;
@@ -45,16 +51,46 @@ pub(crate) struct Subscription {
 
 /// A subscribe stream as both ends see it, and what is between them.
 pub(crate) struct SubscribeStream {
+    up: VecDeque<Bytes>,
     down: VecDeque<Bytes>,
     /// `None` once the hub has finished the stream.
-    delivery: Option<Delivery>,
+    hub: Option<HubEnd>,
     sink: Sink,
     begun: bool,
+    /// Payload bytes that the agent took since it gave credit last.
+    consumed: u64,
+}
+
+/// The hub's end of a subscribe stream.
+struct HubEnd {
+    order: Subscribe,
+    delivery: Delivery,
+}
+
+impl HubEnd {
+    /// Takes what the agent said.
+    fn take(&mut self, message: &Bytes) -> Result<()> {
+        match self.order.on(message).context("on a subscribe stream")? {
+            Heard::Credit(Some(cursor)) => self.delivery.durable(cursor),
+            Heard::Credit(None) => {}
+            Heard::Report(report) => self.delivery.report(report),
+        }
+        Ok(())
+    }
 }
 
 impl SubscribeStream {
     pub(crate) fn sink(&self) -> &Sink {
         &self.sink
+    }
+
+    /// The agent lets more come.
+    fn give_credit(&mut self) -> Result<()> {
+        let record = self.sink.record();
+        let cursor = if record.staged.is_none() { record.cursor } else { None };
+        let credit = Credit { bytes: std::mem::take(&mut self.consumed), cursor };
+        self.up.push_back(content(&credit)?);
+        Ok(())
     }
 }
 
@@ -135,19 +171,25 @@ impl Sim {
         let sink = self.runtime.block_on(opening)?;
         let (cursor, resume) = sink.record().position();
         let open =
-            SubscribeOpen { grant: subscription.grant, cursor, resume, credit_bytes: 1 << 20 };
+            SubscribeOpen { grant: subscription.grant, cursor, resume, credit_bytes: WINDOW_BYTES };
+        let order = Subscribe::new(&open).context("a subscribe stream is opened")?;
         let (node, department) = (world::node(agent.index), world::department(agent.index));
         let attached = self.runtime.block_on(self.hub.router.attach(node, &department, &open));
-        let (first, delivery) = match attached {
-            Ok((ready, delivery)) => (content(&ready)?, Some(delivery)),
+        let (first, hub) = match attached {
+            Ok((ready, delivery)) => (content(&ready)?, Some(HubEnd { order, delivery })),
             Err(refused) => {
                 self.figures.refused(&refused);
                 (content(&refused)?, None)
             }
         };
-        let down = VecDeque::from([first]);
-        self.subscriptions[at].stream =
-            Some(SubscribeStream { down, delivery, sink, begun: false });
+        self.subscriptions[at].stream = Some(SubscribeStream {
+            up: VecDeque::new(),
+            down: VecDeque::from([first]),
+            hub,
+            sink,
+            begun: false,
+            consumed: 0,
+        });
         Ok(true)
     }
 
@@ -156,14 +198,21 @@ impl Sim {
         let Some(subscription) = self.subscriptions.get_mut(at) else { return Ok(false) };
         let grant = subscription.grant;
         let Some(stream) = &mut subscription.stream else { return Ok(false) };
-        let Some(delivery) = &mut stream.delivery else { return Ok(false) };
+        let Some(hub) = &mut stream.hub else { return Ok(false) };
         if stream.down.len() >= WINDOW {
             return Ok(false);
         }
-        let told = self.runtime.block_on(async { now(delivery.next(&Room::new(ROOM))) });
+        stream.up.drain(..).try_for_each(|message| hub.take(&message))?;
+        if !hub.order.may_send() {
+            hub.delivery.rest();
+            self.figures.credit_used_up += 1;
+            return Ok(false);
+        }
+        let told = self.runtime.block_on(async { now(hub.delivery.next(&Room::new(ROOM))) });
         let message = match told {
             None => return Ok(false),
             Some(Ok((parcel, _held))) => {
+                hub.order.sent(parcel.payload_bytes());
                 let message = match &parcel {
                     Parcel::Chunk(chunk) => content(&chunk.message())?,
                     Parcel::End(end) => content(end)?,
@@ -173,12 +222,12 @@ impl Sim {
                     Parcel::Withdrawn(reason) => content(&Withdrawn { reason: reason.clone() })?,
                 };
                 if matches!(parcel, Parcel::Withdrawn(_)) {
-                    stream.delivery = None;
+                    stream.hub = None;
                 }
                 message
             }
             Some(Err(error)) => {
-                stream.delivery = None;
+                stream.hub = None;
                 content(&Refused::from(error))?
             }
         };
@@ -189,6 +238,12 @@ impl Sim {
         stream.down.push_back(message);
         self.figures.told += 1;
         Ok(true)
+    }
+
+    /// Whether the hub tells nothing more before the agent makes durable what it took.
+    pub(crate) fn waits_for_credit(&self, at: usize) -> bool {
+        let stream = self.subscriptions.get(at).and_then(|of| of.stream.as_ref());
+        stream.and_then(|stream| stream.hub.as_ref()).is_some_and(|hub| !hub.order.may_send())
     }
 
     /// The agent takes a message of a subscribe stream.
@@ -213,16 +268,21 @@ impl Sim {
         match taken
             .with_context(|| format!("grant {} cannot take a message", subscription.grant))?
         {
-            Taken::Chunk { .. } => {}
-            Taken::Changes { .. } => self.figures.taken += 1,
-            Taken::Complete => self.check_subscription(at)?,
+            Taken::Chunk { payload } => stream.consumed += payload,
+            Taken::Changes { payload, .. } => {
+                stream.consumed += payload;
+                self.figures.taken += 1;
+            }
+            Taken::Complete => {
+                stream.give_credit()?;
+                self.check_subscription(at)?;
+            }
             Taken::Mark(cursor) => {
                 if stream.sink.record().consistent() {
                     self.runtime.block_on(stream.sink.commit())?;
+                    stream.give_credit()?;
                     let digest = self.runtime.block_on(stream.sink.digest())?;
-                    if let Some(delivery) = &stream.delivery {
-                        delivery.report(CheckpointReport { cursor, digest });
-                    }
+                    stream.up.push_back(content(&CheckpointReport { cursor, digest })?);
                     self.figures.marks += 1;
                     self.check_subscription(at)?;
                 }
@@ -264,12 +324,7 @@ impl Sim {
             return Ok(false);
         }
         self.runtime.block_on(stream.sink.commit())?;
-        let record = stream.sink.record();
-        if let (Some(delivery), None, Some(cursor)) =
-            (&stream.delivery, &record.staged, record.cursor)
-        {
-            delivery.durable(cursor);
-        }
+        stream.give_credit()?;
         self.check_subscription(at)?;
         Ok(true)
     }

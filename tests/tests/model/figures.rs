@@ -25,6 +25,10 @@ pub(crate) struct Figures {
     pub(crate) repeats: u64,
     /// Messages that the hub took after their connection was gone.
     pub(crate) late: u64,
+    /// Times that the hub did not read a message: no credit was left, or a refusal waited to be told.
+    pub(crate) unread: u64,
+    /// Times that the hub had something for a subscriber and no credit.
+    pub(crate) credit_used_up: u64,
     pub(crate) acknowledged: u64,
     pub(crate) rejected: u64,
     pub(crate) epochs: u64,
@@ -79,6 +83,8 @@ impl Figures {
             (&mut self.sent, other.sent),
             (&mut self.repeats, other.repeats),
             (&mut self.late, other.late),
+            (&mut self.unread, other.unread),
+            (&mut self.credit_used_up, other.credit_used_up),
             (&mut self.acknowledged, other.acknowledged),
             (&mut self.rejected, other.rejected),
             (&mut self.epochs, other.epochs),
@@ -113,6 +119,7 @@ impl Figures {
             ("batches sent", self.sent.to_string()),
             ("of them repeats", self.repeats.to_string()),
             ("messages taken after their connection was gone", self.late.to_string()),
+            ("messages left unread for a while", self.unread.to_string()),
             ("batches acknowledged to their agents", self.acknowledged.to_string()),
             ("rows rejected by the hub", self.rejected.to_string()),
             ("epochs begun", self.epochs.to_string()),
@@ -120,6 +127,7 @@ impl Figures {
             ("sources mapped again", self.mapped_again.to_string()),
             ("refusals", refusals.join(", ")),
             ("messages told to subscribers", self.told.to_string()),
+            ("times that a delivery waited for credit", self.credit_used_up.to_string()),
             ("deliveries begun", by(&self.begun)),
             ("checkpoints compared", self.marks.to_string()),
             ("grants that ended while held", self.withdrawn.to_string()),

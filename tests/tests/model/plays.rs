@@ -66,15 +66,14 @@ impl Sim {
         self.agent_takes(number)?;
         self.scan(number)?;
         while self.send(number)? {}
-        let late = |sim: &mut Self| -> Result<()> {
-            while sim.hub_takes_late(0)? {}
-            Ok(())
-        };
         if first_wins {
-            late(self)?;
+            self.hub_takes_all_late()?;
         }
         while self.hub_takes(number)? {}
-        late(self)?;
+        self.hub_takes_all_late()?;
+        self.sync()?;
+        // What had to wait for credit.
+        while self.hub_takes(number)? {}
         self.sync()?;
         while self.agent_takes(number)? {}
         Ok(())
@@ -136,9 +135,13 @@ impl Sim {
     /// Everything that there is comes to a subscriber.
     pub(crate) fn follow(&mut self, at: usize) -> Result<()> {
         self.subscribe(at)?;
-        while self.tell(at)? || self.receive(at)? {}
-        self.commit(at)?;
-        Ok(())
+        loop {
+            while self.tell(at)? || self.receive(at)? {}
+            let waits = self.waits_for_credit(at);
+            if !self.commit(at)? || !waits {
+                return Ok(());
+            }
+        }
     }
 
     pub(crate) fn withdraw(&mut self, at: usize) -> Result<()> {

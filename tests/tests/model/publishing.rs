@@ -1,35 +1,38 @@
 //! Publishing in the model. Real: scans, the outbox, `resume`, `acknowledge`, the decision what follows a
-//! failure, the intake and all behind it, every message's encoding. Played: the two loops that hand
-//! messages over (`link::publish`, `gate::publish`), as steps.
+//! failure, the order of messages at both ends, the intake and all behind it, every message's encoding.
+//! Played: when the two loops that hand messages over (`link::publish`, `gate::publish`) get their turns.
 
 use std::collections::VecDeque;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use bytes::Bytes;
-use hutong_agent::changes::ScanOutcome;
 use hutong_agent::link::{Hindrance, Next, PublishFailure, next};
-use hutong_agent::spool::{AckError, NewBatch, Resume, SHARD, WriteBatch};
-use hutong_schema::block::BlockBuilder;
-use hutong_schema::row::FieldId;
+use hutong_agent::spool::{AckError, Resume, SHARD};
 use hutong_schema::wire::frame::{self, Message};
+use hutong_schema::wire::order::node::Acknowledged;
 use hutong_schema::wire::v1::Refused;
 use hutong_schema::wire::v1::publish::{Ack, Batch, PublishOpen, PublishReady};
 use serde::Serialize;
-use tokio_util::sync::CancellationToken;
 
 use super::served::{HubEnd, Served};
 use super::sim::Sim;
-use super::world;
 
 /// A publish stream as both ends see it, and what is between them.
 pub(crate) struct PublishStream {
     up: VecDeque<Bytes>,
     down: VecDeque<Bytes>,
-    /// Last batch sent; `None` until the hub has answered.
-    sent: Option<u64>,
+    /// `None` until the hub has answered.
+    sending: Option<Sending>,
     /// A new epoch was asked for.
     new: bool,
     hub: HubEnd,
+}
+
+/// What the agent keeps of a stream that the hub has answered.
+struct Sending {
+    /// Last batch sent.
+    sent: u64,
+    order: Acknowledged,
 }
 
 /// What is left of a stream whose connection broke: the hub may still take some of it.
@@ -48,14 +51,18 @@ const UNDER_WAY: usize = 3;
 
 impl PublishStream {
     pub(crate) fn into_late(self) -> Option<Late> {
-        let gone = self.up.is_empty() && self.hub.under_way() == 0;
-        (!gone).then_some(Late { up: self.up, hub: self.hub })
+        let late = Late { up: self.up, hub: self.hub };
+        (!late.is_over()).then_some(late)
     }
 }
 
 impl Late {
     pub(crate) fn is_over(&self) -> bool {
-        self.hub.is_refused() || (self.up.is_empty() && self.hub.under_way() == 0)
+        self.hub.is_over() || (self.up.is_empty() && self.hub.under_way() == 0)
+    }
+
+    fn is_read(&self) -> bool {
+        !self.up.is_empty() && self.hub.reads()
     }
 }
 
@@ -79,7 +86,7 @@ impl Sim {
         publication.stream = Some(PublishStream {
             up: VecDeque::from([content(&open)?]),
             down: VecDeque::new(),
-            sent: None,
+            sending: None,
             new: open.epoch == 0,
             hub: HubEnd::new(agent.index, number),
         });
@@ -92,19 +99,21 @@ impl Sim {
         let agent = &mut self.agents[agent];
         let state = agent.state(at)?;
         let publication = &mut agent.publications[at];
-        let Some(PublishStream { sent: Some(sent), up, .. }) = &mut publication.stream else {
+        let Some(PublishStream { sending: Some(sending), up, .. }) = &mut publication.stream else {
             return Ok(false);
         };
+        let sent = sending.sent;
         let stream = publication.link.stream;
-        if state.last_seq() <= *sent && state.checkpoint_due() {
+        if state.last_seq() <= sent && state.checkpoint_due() {
             agent.store.checkpoint_if_due(stream, publication.entry.schema_version)?;
         }
-        let pending = agent.store.pending(stream, *sent, 1)?;
+        let pending = agent.store.pending(stream, sent, 1)?;
         let Some(batch) = pending.first() else { return Ok(false) };
-        ensure!(batch.header.seq == *sent + 1, "the outbox skips a batch");
+        ensure!(batch.header.seq == sent + 1, "the outbox skips a batch");
         let message = Batch { header: batch.header, chain: batch.chain, payload: &batch.payload };
         up.push_back(content(&message)?);
-        *sent = batch.header.seq;
+        sending.sent = batch.header.seq;
+        sending.order.sent(batch.header.seq);
         self.figures.sent += 1;
         Ok(true)
     }
@@ -116,6 +125,10 @@ impl Sim {
         let Some(stream) = &mut self.agents[agent].publications[at].stream else {
             return Ok(false);
         };
+        if !stream.hub.reads() {
+            self.figures.unread += u64::from(!stream.up.is_empty());
+            return Ok(false);
+        }
         let Some(message) = stream.up.pop_front() else { return Ok(false) };
         let mut served = Served {
             hub: &self.hub,
@@ -136,14 +149,15 @@ impl Sim {
         if under_way >= UNDER_WAY { self.sync() } else { Ok(()) }
     }
 
-    /// The hub takes a message of a stream whose connection is gone.
+    /// The hub takes a message of a stream whose connection is gone: of the one picked, or the next that
+    /// it reads.
     pub(crate) fn hub_takes_late(&mut self, pick: usize) -> Result<bool> {
-        if self.late.is_empty() {
-            return Ok(false);
-        }
-        let at = pick % self.late.len();
         self.make_room()?;
-        let Some(late) = self.late.get_mut(at) else { return Ok(false) };
+        let at = pick % self.late.len().max(1);
+        let (before, from) = self.late.split_at_mut(at);
+        let Some(late) = from.iter_mut().chain(before).find(|late| late.is_read()) else {
+            return Ok(false);
+        };
         let Some(message) = late.up.pop_front() else { return Ok(false) };
         let mut served = Served {
             hub: &self.hub,
@@ -155,6 +169,18 @@ impl Sim {
         self.figures.late += 1;
         self.late.retain(|late| !late.is_over());
         Ok(true)
+    }
+
+    /// The hub takes everything of streams whose connections are gone.
+    pub(crate) fn hub_takes_all_late(&mut self) -> Result<()> {
+        loop {
+            while self.hub_takes_late(0)? {}
+            if self.late.iter().all(|late| late.up.is_empty()) {
+                return Ok(());
+            }
+            // What is left waits for credit, or behind a refusal.
+            self.sync()?;
+        }
     }
 
     /// The hub's disk has done what waits for it; the acknowledgements are on their way.
@@ -201,7 +227,7 @@ impl Sim {
         let publication = &mut self.agents[agent].publications[at];
         let Some(stream) = &mut publication.stream else { return Ok(false) };
         let Some(message) = stream.down.pop_front() else { return Ok(false) };
-        let (opening, new) = (stream.sent.is_none(), stream.new);
+        let (opening, new) = (stream.sending.is_none(), stream.new);
         let failure = match frame::split(&message)?.0 {
             Refused::KIND => Err(PublishFailure::Refused(frame::expect(&message)?)),
             PublishReady::KIND if opening => {
@@ -238,7 +264,7 @@ impl Sim {
         };
         publication.link.free(Hindrance::Hub);
         if let Some(stream) = &mut publication.stream {
-            stream.sent = Some(after);
+            stream.sending = Some(Sending { sent: after, order: Acknowledged::new(after) });
         }
         Ok(Ok(()))
     }
@@ -251,8 +277,12 @@ impl Sim {
     ) -> Result<Result<(), PublishFailure>> {
         let of = &mut self.agents[agent];
         let before = of.state(at)?;
-        let publication = &of.publications[at];
+        let publication = &mut of.publications[at];
+        let resource = publication.number as u32 + 1;
         let stream = publication.link.stream;
+        let sending = publication.stream.as_mut().and_then(|stream| stream.sending.as_mut());
+        // The agent would break the connection; the hub of the model never gives a reason to.
+        sending.context("an answered stream")?.order.on(ack).context("an acknowledgement")?;
         let taken = of.store.acknowledge(stream, ack, &publication.entry, &of.quarantine);
         let outcome = match taken {
             Ok(outcome) => outcome,
@@ -261,7 +291,6 @@ impl Sim {
             Err(AckError::Quarantine(error)) => bail!(error),
         };
         let after = of.state(at)?;
-        let resource = publication.number as u32 + 1;
         let (sent, rejected) = self.truth.book.between(
             resource,
             before.epoch,
@@ -324,56 +353,5 @@ impl Sim {
         self.runtime.block_on(of.store.drop_pending(publication.link.stream))?;
         self.figures.mapped_again += 1;
         Ok(())
-    }
-
-    /// Reads a source.
-    pub(crate) fn scan(&mut self, number: usize) -> Result<ScanOutcome> {
-        let (agent, at) = self.publisher(number);
-        let agent = &self.agents[agent];
-        let publication = &agent.publications[at];
-        let cancel = CancellationToken::new();
-        Ok(publication.changes.scan(&agent.store, &publication.entry, &cancel)?)
-    }
-
-    /// A person says that source and machine are right.
-    pub(crate) fn confirm(&mut self, number: usize) -> Result<()> {
-        let (agent, at) = self.publisher(number);
-        let agent = &mut self.agents[agent];
-        let publication = &mut agent.publications[at];
-        self.runtime.block_on(publication.changes.confirm(&agent.store))?;
-        publication.link.allow_recovery();
-        publication.link.free(Hindrance::Hub);
-        // The real agent then opens the stream again, and is told again what is wrong.
-        Ok(())
-    }
-
-    /// Puts a batch into the outbox past the scan; of a bad one the hub will reject rows.
-    pub(crate) fn append(&mut self, number: usize, bad: bool) -> Result<bool> {
-        let (agent, at) = self.publisher(number);
-        let state = self.agents[agent].state(at)?;
-        let agent = &self.agents[agent];
-        let publication = &agent.publications[at];
-        if state.epoch == 0 {
-            return Ok(false);
-        }
-        let columns: Vec<FieldId> =
-            publication.entry.columns().iter().map(|item| item.id).collect();
-        let mut builder = BlockBuilder::new(&columns);
-        let values = |name: &'static str| {
-            columns.iter().map(move |id| (id.0 == 2).then_some(name.as_bytes()))
-        };
-        builder.upsert(world::key(number, 0)?.as_bytes(), values("a"));
-        if bad {
-            builder.upsert(world::key(number, 1)?.as_bytes(), values("too long"));
-            builder.upsert(world::key(number, 2)?.as_bytes(), columns.iter().map(|_| None));
-        }
-        builder.delete(world::key(number, 3)?.as_bytes());
-        let rows = builder.rows();
-        let block = builder.finish();
-        let batch = NewBatch::rows(publication.entry.schema_version, &block, rows, Vec::new())?;
-        let cancel = CancellationToken::new();
-        let stream = publication.link.stream;
-        agent.store.append(stream, batch, WriteBatch::new(), &cancel)?.wait()?;
-        Ok(true)
     }
 }

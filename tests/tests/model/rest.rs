@@ -23,7 +23,7 @@ impl Sim {
         for agent in 0..self.agents.len() {
             self.connect(agent)?;
         }
-        while self.hub_takes_late(0)? {}
+        self.hub_takes_all_late()?;
         self.sync()?;
         self.late.clear();
         let mut open = String::new();
