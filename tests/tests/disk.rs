@@ -55,6 +55,10 @@ fn a_hub_whose_disk_fills_refuses_batches_serves_on_and_ends_in_time() -> Result
                 Ok(exchange.hub.metrics()?.sum("hutong_intake_busy_total") > 0.0)
             })?;
             ensure!(exchange.hub.status(true)?["resources"] == before, "a batch was taken");
+            until_true(SOON, "the department sees why its batches wait", || {
+                let status = exchange.machines[PUBLISHER].status()?.to_string();
+                Ok(status.contains("until the hub takes more") && status.contains("HT-1107"))
+            })?;
             // Questions are put on record, and new deliveries run, all the same.
             let key = hutong_tests::harness::entries::citizen(30)?;
             exchange.hub.lookup("301002/000001", &key)?;
@@ -67,6 +71,8 @@ fn a_hub_whose_disk_fills_refuses_batches_serves_on_and_ends_in_time() -> Result
             })?;
             disk.make_room()?;
             exchange.equal(SOON)?;
+            let status = exchange.machines[PUBLISHER].status()?.to_string();
+            ensure!(!status.contains("HT-1107"), "it still waits: {status}");
 
             disk.leave(2)?;
             let mut promise = Promise::default();

@@ -278,6 +278,8 @@ fn word(publication: &Publication, state: &StreamState, connected: bool) -> Stri
         "waiting for confirmation"
     } else if !connected {
         "waiting for the connection"
+    } else if by(Hindrance::Busy) {
+        "waiting until the hub takes more"
     } else if publication.entry().is_none() {
         "waiting for its catalogue entry"
     } else if state.epoch == 0 {

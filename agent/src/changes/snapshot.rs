@@ -28,7 +28,9 @@ pub(super) fn scan(mut scan: Scan<'_>) -> Result<ScanOutcome, Stop> {
     if source.identity()? != mark.identity {
         return Ok(ScanOutcome::Unstable);
     }
+    let begins = scan.state.replace == Replace::Due;
     let mut pass = Pass {
+        names_all: begins,
         table: load_image(&scan)?,
         out: scan.outbound(),
         staged: scan.publication.quarantine.stage(&scan.entry.code),
@@ -38,7 +40,7 @@ pub(super) fn scan(mut scan: Scan<'_>) -> Result<ScanOutcome, Stop> {
         unreadable_keys: 0,
         unnamed: 0,
     };
-    if scan.state.replace == Replace::Due {
+    if begins {
         pass.out.marker(BatchKind::ReplaceBegin, WriteBatch::new())?;
     }
     pass.read(&scan, &mark, &mut resend)?;
@@ -52,6 +54,8 @@ pub(super) fn scan(mut scan: Scan<'_>) -> Result<ScanOutcome, Stop> {
 
 /// One reading of the file.
 struct Pass<'a> {
+    /// A replacement begins with this reading: what was named before it does not count.
+    names_all: bool,
     table: KeyTable,
     out: Outbound<'a>,
     staged: Staged,
@@ -104,7 +108,7 @@ impl Pass<'_> {
                 if !row.key_known() {
                     self.unreadable_keys += 1;
                     self.unnamed += 1;
-                } else if !self.table.protect(&key_hash(row.key())) {
+                } else if !self.table.protect(&key_hash(row.key())) || self.names_all {
                     self.unnamed += 1;
                 }
                 if row.key_known() {
@@ -120,7 +124,8 @@ impl Pass<'_> {
                 Sight::Known(known) => {
                     let fields = columns.iter().zip(row.values());
                     let present = fields.filter_map(|(id, value)| value.map(|value| (*id, value)));
-                    leaf_start(&leaf_of(row.key(), present, &mut scratch)) != known
+                    self.names_all
+                        || leaf_start(&leaf_of(row.key(), present, &mut scratch)) != known
                 }
                 Sight::Duplicate(first) => {
                     let first =

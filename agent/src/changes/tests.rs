@@ -3,11 +3,13 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
+use hutong_schema::block::BlockBuilder;
 use proptest::prelude::*;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::config::{FileFormat, PublishConfig, SourceMode, TextEncoding};
+use crate::spool::{NewBatch, WriteBatch};
 use crate::testing::{Bench, runtime};
 
 struct Rig {
@@ -228,6 +230,26 @@ fn a_lost_outbox_is_made_good_by_a_replacement() {
     rig.bench.begin_epoch();
     rig.write("id,name\n");
     assert_eq!(rig.waits(), WaitingReason::Empty);
+}
+
+#[test]
+fn a_replacement_names_also_what_the_new_epoch_named_before_it() {
+    let mut rig = Rig::new(SourceMode::Snapshot, 100);
+    rig.write("id,name\n1,a\n2,b\n");
+    rig.done();
+    rig.bench.begin_epoch();
+    let columns: Vec<_> = rig.bench.entry.columns().iter().map(|item| item.id).collect();
+    let mut builder = BlockBuilder::new(&columns);
+    builder.upsert(b"1", columns.iter().map(|_| Some(&b"a"[..])));
+    let rows = builder.rows();
+    let batch = NewBatch::rows(1, &builder.finish(), rows, Vec::new()).unwrap();
+    let cancel = CancellationToken::new();
+    let store = &rig.bench.store;
+    store.append(rig.bench.stream, batch, WriteBatch::new(), &cancel).unwrap().wait().unwrap();
+    rig.bench.drain_unfinished();
+    rig.touch();
+    rig.done();
+    assert_eq!(rig.hub(), names(&[("1", "a"), ("2", "b")]));
 }
 
 #[test]

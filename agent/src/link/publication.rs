@@ -21,6 +21,8 @@ pub enum Hindrance {
     Source,
     /// The hub refused.
     Hub,
+    /// The hub takes nothing for the moment; it is asked again and again.
+    Busy,
 }
 
 /// Whether the source is read.

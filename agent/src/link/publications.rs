@@ -1,7 +1,10 @@
 //! Publishing over one session: the catalogue first, then the publications that have work, a few
 //! streams at once.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use hutong_schema::wire::v1::RefusalCode;
 use tokio::sync::Semaphore;
@@ -11,7 +14,7 @@ use super::{
     Hindrance, LinkError, Node, Publication, Session, entries,
     node::chain,
     publish::Publishing,
-    publish_end::{Next, PublishFailure, next},
+    publish_end::{Next, Patience, PublishFailure, next},
 };
 use crate::spool::{Area, StoreError, WriteBatch};
 
@@ -116,11 +119,14 @@ async fn publish(
         // It may have been registered since the connection began.
         entries::fetch_entries(node, session, false).await;
     }
-    let (mut fresh, mut gaps) = (false, 0);
+    let (mut fresh, mut gaps, mut patience) = (false, 0, Patience::default());
     let resource = &publication.resource;
     loop {
         let failure = match Box::pin(publishing.run(fresh)).await {
-            Ok(()) => return None,
+            Ok(()) => {
+                publication.free(Hindrance::Busy);
+                return None;
+            }
             Err(failure) => failure,
         };
         fresh = false;
@@ -134,6 +140,16 @@ async fn publish(
             }
             Next::Again(wait) => {
                 tracing::debug!(%resource, reason, ?wait, "the hub takes nothing at the moment");
+                match publication.state(node.store()) {
+                    Ok(state) if patience.is_over(state.stored_through, Instant::now()) => {
+                        wait_for_room(publication, reason);
+                    }
+                    Ok(_) => {}
+                    Err(error) => {
+                        node.process.fatal.raise(&error);
+                        return None;
+                    }
+                }
                 pause(wait, scope).await?;
             }
             Next::NewEpoch => {
@@ -215,6 +231,15 @@ async fn give_way(node: &Arc<Node>, publication: &Arc<Publication>) {
     if let Err(error) = node.store().drop_pending(publication.stream).await {
         node.process.fatal.raise(&error);
     }
+}
+
+/// The hub takes nothing for longer than usual: people see why, once.
+fn wait_for_room(publication: &Publication, reason: String) {
+    if !publication.troubles().iter().any(|(by, _)| *by == Hindrance::Busy) {
+        tracing::warn!(resource = %publication.resource, reason,
+            "the hub takes nothing; what waits stays in the outbox and is offered again and again");
+    }
+    publication.hinder(Hindrance::Busy, reason);
 }
 
 fn stand_still(publication: &Publication, failure: &PublishFailure, reason: String) {

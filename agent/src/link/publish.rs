@@ -278,6 +278,7 @@ impl Publishing<'_> {
         }
         tracing::debug!(resource = %self.publication.resource, through, accepted = outcome.accepted,
             "acknowledged");
+        self.publication.free(Hindrance::Busy);
         flow.acknowledged(through);
         Ok(())
     }

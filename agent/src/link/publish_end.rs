@@ -3,7 +3,7 @@
 //! | what happened | what follows |
 //! | --- | --- |
 //! | the connection broke | sent again after the reconnect, from what the hub has stored |
-//! | HT-1107 busy, HT-1004 not ready, HT-1402 too fast, HT-1009 too slow | again after the time the hub names |
+//! | HT-1107 busy, HT-1004 not ready, HT-1402 too fast, HT-1009 too slow | again after the time the hub names; after five seconds without a stored batch it is named in `status` and in the log |
 //! | HT-1111 the department's room is used up | it stands still, named in `status`; what is not stored is dropped, and the source is read again at its next look, so that its deletes come through; other publications go on |
 //! | HT-1106 gap | again: opening compares both ends; the third time in a row it stands still |
 //! | HT-1105 forked: this state was restored from a copy, or runs twice | it stands still until `confirm`, which begins a new epoch that names every row |
@@ -11,7 +11,7 @@
 //! | HT-1108 schema changed | what is not stored is dropped, the entry is fetched, the source is mapped again |
 //! | any other refusal | it stands still, named in `status`, and is tried again every minute |
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hutong_schema::wire::v1::{RefusalCode, Refused};
 
@@ -114,6 +114,32 @@ pub(super) const STAND_STILL: Duration = Duration::from_secs(60);
 /// Wait without a time named by the hub.
 const SOON: Duration = Duration::from_secs(1);
 
+/// So long a hub may take nothing before people are told.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long a hub has been taking nothing.
+#[derive(Debug, Default)]
+pub(super) struct Patience {
+    /// Since when, and what the hub had stored by then.
+    waiting: Option<(Instant, u64)>,
+}
+
+impl Patience {
+    /// The hub took nothing once more; `stored_through` is the last batch that it has. Whether people
+    /// are to be told.
+    pub(super) fn is_over(&mut self, stored_through: u64, now: Instant) -> bool {
+        match self.waiting {
+            Some((since, before)) if before == stored_through => {
+                now.saturating_duration_since(since) >= PATIENCE
+            }
+            Some(_) | None => {
+                self.waiting = Some((now, stored_through));
+                false
+            }
+        }
+    }
+}
+
 /// Gaps in a row before it is no coincidence.
 const GAPS_MAX: u32 = 3;
 
@@ -189,6 +215,24 @@ mod tests {
         for failure in [refused(RefusalCode::Fenced), behind] {
             assert_eq!(next(&failure, |by| by == Recovery::ByItself, 0), Next::NewEpoch);
             assert_eq!(next(&failure, |_| false, 0), Next::StandStill(STAND_STILL));
+        }
+    }
+
+    #[test]
+    fn people_are_told_of_a_hub_that_takes_nothing_for_seconds() {
+        let (mut patience, start) = (Patience::default(), Instant::now());
+        let after = |millis| start + Duration::from_millis(millis);
+        for (millis, stored_through, told) in [
+            (0, 7, false),
+            (4_900, 7, false),
+            (5_000, 7, true),
+            (60_000, 7, true),
+            // It took a batch in between.
+            (61_000, 8, false),
+            (65_900, 8, false),
+            (66_000, 8, true),
+        ] {
+            assert_eq!(patience.is_over(stored_through, after(millis)), told, "after {millis} ms");
         }
     }
 
