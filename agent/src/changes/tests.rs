@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use hutong_schema::block::BlockBuilder;
+use hutong_schema::row::FieldId;
 use proptest::prelude::*;
 use tokio_util::sync::CancellationToken;
 
@@ -240,7 +241,8 @@ fn a_replacement_names_also_what_the_new_epoch_named_before_it() {
     rig.bench.begin_epoch();
     let columns: Vec<_> = rig.bench.entry.columns().iter().map(|item| item.id).collect();
     let mut builder = BlockBuilder::new(&columns);
-    builder.upsert(b"1", columns.iter().map(|_| Some(&b"a"[..])));
+    let name = |id: &FieldId| (id.0 == 2).then_some(&b"a"[..]);
+    builder.upsert(b"1", columns.iter().map(name));
     let rows = builder.rows();
     let batch = NewBatch::rows(1, &builder.finish(), rows, Vec::new()).unwrap();
     let cancel = CancellationToken::new();
