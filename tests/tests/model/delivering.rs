@@ -5,11 +5,6 @@
 
 use std::collections::VecDeque;
 use std::fs;
-use std::future::Future;
-use std::pin::pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context as TaskContext, Poll, Wake, Waker};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use bytes::Bytes;
@@ -25,6 +20,7 @@ use hutong_schema::wire::v1::subscribe::{
 };
 use hutong_schema::wire::v1::{RefusalCode, Refused};
 
+use super::polls::{drive, now};
 use super::publishing::content;
 use super::received::{nothing_else_is_named, read_file};
 use super::sim::Sim;
@@ -84,6 +80,17 @@ impl SubscribeStream {
         &self.sink
     }
 
+    /// So much payload came: whatever the hub began, it began within the window.
+    fn takes(&mut self, payload: u64) -> Result<()> {
+        ensure!(
+            self.consumed < WINDOW_BYTES,
+            "a message was begun although {} bytes wait for credit of a window of {WINDOW_BYTES}",
+            self.consumed
+        );
+        self.consumed += payload;
+        Ok(())
+    }
+
     /// The agent lets more come.
     fn give_credit(&mut self) -> Result<()> {
         let record = self.sink.record();
@@ -92,41 +99,6 @@ impl SubscribeStream {
         self.up.push_back(content(&credit)?);
         Ok(())
     }
-}
-
-/// Polls once: what is there now.
-fn now<T>(future: impl Future<Output = T>) -> Option<T> {
-    let mut future = pin!(future);
-    match future.as_mut().poll(&mut TaskContext::from_waker(Waker::noop())) {
-        Poll::Ready(done) => Some(done),
-        Poll::Pending => None,
-    }
-}
-
-struct Woken(AtomicBool, std::thread::Thread);
-
-impl Wake for Woken {
-    fn wake(self: Arc<Self>) {
-        self.0.store(true, Ordering::Release);
-        self.1.unpark();
-    }
-}
-
-/// Drives a future until it has waited so many times, each time until what it waited for is done. Whether
-/// it came to its end.
-fn drive(future: impl Future, waits: u8) -> bool {
-    let mut future = pin!(future);
-    let woken = Arc::new(Woken(AtomicBool::new(false), std::thread::current()));
-    let waker = Waker::from(Arc::clone(&woken));
-    for _ in 0..waits {
-        if future.as_mut().poll(&mut TaskContext::from_waker(&waker)).is_ready() {
-            return true;
-        }
-        while !woken.0.swap(false, Ordering::AcqRel) {
-            std::thread::park_timeout(std::time::Duration::from_millis(100));
-        }
-    }
-    false
 }
 
 impl Sim {
@@ -268,9 +240,9 @@ impl Sim {
         match taken
             .with_context(|| format!("grant {} cannot take a message", subscription.grant))?
         {
-            Taken::Chunk { payload } => stream.consumed += payload,
+            Taken::Chunk { payload } => stream.takes(payload)?,
             Taken::Changes { payload, .. } => {
-                stream.consumed += payload;
+                stream.takes(payload)?;
                 self.figures.taken += 1;
             }
             Taken::Complete => {

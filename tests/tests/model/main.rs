@@ -22,6 +22,7 @@
 //! - rows sent are rows stored and rows rejected;
 //! - the feeds are dense, tell the rows before and after as they were, and are the same after a crash;
 //! - a subscriber's file, up to its durable length, is what its durable position says;
+//! - no message of a delivery is begun beyond the window of its receiver;
 //! - no key that a grant never covered is named to its subscriber, nor a field;
 //! - once everything works again all comes to rest, and source, image, hub and subscribers hold the same.
 //!
@@ -37,6 +38,7 @@ mod held;
 mod hub;
 mod outbox;
 mod plays;
+mod polls;
 mod publishing;
 mod received;
 mod rest;
@@ -66,9 +68,10 @@ use step::Step;
 const SEEDS: u64 = 200;
 /// Histories in `make soak`.
 const SOAK_SEEDS: u64 = 10_000;
-/// Histories at a time, for each core: a history mostly waits, for the pause in which an agent's store
-/// gathers what is written together, and for other threads.
-const AT_A_TIME: usize = 8;
+/// Histories at a time, or as many as there are cores: a history mostly waits, for the pause in which an
+/// agent's store gathers what is written together, and for other threads. Each has some 35 files open, and
+/// a process may often have no more than 1,024.
+const AT_A_TIME: usize = 16;
 /// Failures that are made shorter and told; with them it ends.
 const FAILURES: u64 = 3;
 /// Attempts to make a failing history shorter.
@@ -170,7 +173,7 @@ fn play(seeds: std::ops::Range<u64>) -> Result<Figures> {
     let (sum, failures) = (Mutex::new(Figures::default()), Mutex::new(Vec::new()));
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     std::thread::scope(|scope| {
-        for _ in 0..cores * AT_A_TIME {
+        for _ in 0..cores.max(AT_A_TIME) {
             scope.spawn(|| {
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
