@@ -32,7 +32,7 @@ pub use failure::LinkError;
 pub use node::Node;
 pub use process::{Fatal, LinkState, NodeOptions, Process, ScanWish, SubscriptionOptions};
 pub use publication::{Hindrance, Publication};
-pub use publish_end::{Next, PublishFailure, Recovery, next};
+pub use publish_end::{Next, PublishFailure, Recovery, is_news, next};
 pub use session::{Session, Visitor};
 pub use subscription::{Phase, Subscription, SubscriptionState};
 

@@ -14,7 +14,7 @@ use super::{
     Hindrance, LinkError, Node, Publication, Session, entries,
     node::chain,
     publish::Publishing,
-    publish_end::{Next, Patience, PublishFailure, next},
+    publish_end::{Next, Patience, PublishFailure, is_news, next},
 };
 use crate::spool::{Area, StoreError, WriteBatch};
 
@@ -286,14 +286,21 @@ async fn map_again(
     failure: &PublishFailure,
 ) -> Option<Duration> {
     let resource = &publication.resource;
-    let before = publication.entry().map(|entry| entry.schema_version);
+    let known = || publication.entry().map(|entry| entry.schema_version);
+    let before = known();
     entries::fetch_entries(node, session, true).await;
-    if publication.entry().map(|entry| entry.schema_version) == before {
+    let waiting = match node.store().pending_schema(publication.stream) {
+        Ok(waiting) => waiting,
+        Err(error) => {
+            node.process.fatal.raise(&error);
+            return None;
+        }
+    };
+    if !is_news(before, known(), waiting) {
         stand_still(publication, failure, chain(failure));
         return Some(super::publish_end::STAND_STILL);
     }
-    tracing::warn!(%resource, ?before, now = publication.entry().map(|entry| entry.schema_version),
-        "the schema changed; the source is mapped again");
+    tracing::warn!(%resource, ?waiting, now = known(), "the schema changed; the source is mapped again");
     if let Err(error) = node.store().drop_pending(publication.stream).await {
         stand_still(
             publication,

@@ -114,6 +114,12 @@ pub(super) const STAND_STILL: Duration = Duration::from_secs(60);
 /// Wait without a time named by the hub.
 const SOON: Duration = Duration::from_secs(1);
 
+/// Whether mapping the source again helps after HT-1108: the entry is another one than before, or the
+/// batch that the hub does not take follows another one, as when the entry was changed while it waited.
+pub fn is_news(before: Option<u32>, now: Option<u32>, waiting: Option<u32>) -> bool {
+    before != now || waiting.is_some_and(|waiting| Some(waiting) != now)
+}
+
 /// So long a hub may take nothing before people are told.
 const PATIENCE: Duration = Duration::from_secs(5);
 

@@ -66,6 +66,16 @@ impl Store {
         found.iter().map(|head| outbox::read(&outbox, stream, head)).collect()
     }
 
+    /// The schema that the first batch the hub has not stored follows, if there is one.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn pending_schema(&self, stream: StreamId) -> Result<Option<u32>, StoreError> {
+        let stored_through = self.stream(stream)?.state.stored_through;
+        let heads = self.heads(stream, stored_through..u64::MAX, 1)?;
+        Ok(heads.first().map(|head| head.header.schema_version))
+    }
+
     /// The facts of the batches after one number and up to another, as many as fit into `max_bytes`,
     /// at least one if there is one.
     pub(super) fn heads(

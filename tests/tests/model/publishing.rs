@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use bytes::Bytes;
-use hutong_agent::link::{Hindrance, Next, PublishFailure, next};
+use hutong_agent::link::{Hindrance, Next, PublishFailure, is_news, next};
 use hutong_agent::spool::{AckError, Resume, SHARD};
 use hutong_schema::wire::frame::{self, Message};
 use hutong_schema::wire::order::node::Acknowledged;
@@ -344,7 +344,9 @@ impl Sim {
         let of = &mut self.agents[agent];
         let publication = &mut of.publications[at];
         let known = self.hub.registry.entry_coded(&publication.entry.code).context("an entry")?;
-        if known.entry.schema_version == publication.entry.schema_version {
+        let (before, now) = (publication.entry.schema_version, known.entry.schema_version);
+        let waiting = of.store.pending_schema(publication.link.stream)?;
+        if !is_news(Some(before), Some(now), waiting) {
             publication.link.hinder(Hindrance::Hub, failure.to_string());
             return Ok(());
         }

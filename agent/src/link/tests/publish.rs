@@ -184,6 +184,23 @@ async fn an_unregistered_resource_stands_still_and_says_why() {
 }
 
 #[tokio::test]
+async fn a_batch_that_waited_while_the_entry_changed_is_mapped_again() {
+    let mut setup = opened().await;
+    let mut newer = entry();
+    (newer.version, newer.schema_version) = (2, 2);
+    setup.append("a").await;
+    // As when the department applies a new catalogue file.
+    setup.publication().set_entry(newer.clone());
+    setup.peer.lists.lock().entries = vec![newer];
+    let (_, mut stream) = setup.peer.admit(fresh(1)).await;
+    stream.next().await;
+    stream.refuse(refused(RefusalCode::SchemaChanged).expecting(2)).await;
+    setup.scanned().await;
+    setup.until("what was not stored is dropped", |setup| setup.state().is_drained()).await;
+    assert_eq!(setup.publication().troubles(), []);
+}
+
+#[tokio::test]
 async fn a_changed_schema_is_fetched_and_the_source_is_mapped_again() {
     let mut setup = opened().await;
     setup.append("a").await;
