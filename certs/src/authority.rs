@@ -7,15 +7,14 @@
 //! another one) and `roots.pem` (all roots that are trusted, the own one among them; the next one is
 //! added there before it takes over).
 
-use std::net::IpAddr;
 use std::path::Path;
 
 use aws_lc_rs::rand;
 use hutong_schema::ids::ExchangeName;
 use jiff::{SignedDuration, Timestamp};
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose, SanType, SerialNumber,
+    BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, SerialNumber,
 };
 use rustls_pki_types::CertificateDer;
 
@@ -49,15 +48,6 @@ pub struct Authority {
     between: Option<CertificateDer<'static>>,
     not_after: Timestamp,
     issuer: Issuer<'static, KeyPair>,
-}
-
-/// A name under which the hub can be reached.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum HubName {
-    /// A DNS name.
-    Dns(String),
-    /// An address.
-    Address(IpAddr),
 }
 
 /// A certificate that was just issued.
@@ -356,42 +346,6 @@ impl std::fmt::Debug for Authority {
     }
 }
 
-impl HubName {
-    fn to_san(&self) -> Result<SanType, AuthorityError> {
-        match self {
-            Self::Address(address) => Ok(SanType::IpAddress(*address)),
-            Self::Dns(name) => {
-                // Checked as rustls checks it, so that what is issued is also usable.
-                rustls_pki_types::DnsName::try_from(name.as_str())
-                    .map_err(|_| AuthorityError::Name(name.clone()))?;
-                let text = name.as_str().try_into();
-                Ok(SanType::DnsName(text.map_err(|_| AuthorityError::Name(name.clone()))?))
-            }
-        }
-    }
-}
-
-impl From<&str> for HubName {
-    /// An address if it reads as one, otherwise a DNS name (checked when it is used).
-    fn from(text: &str) -> Self {
-        text.parse().map_or_else(|_| Self::Dns(text.to_owned()), Self::Address)
-    }
-}
-
-fn named(common_name: &str) -> DistinguishedName {
-    let mut name = DistinguishedName::new();
-    name.push(DnType::CommonName, common_name);
-    name
-}
-
-fn uri(identity: &Identity) -> Result<SanType, AuthorityError> {
-    let text = identity.to_string();
-    match text.as_str().try_into() {
-        Ok(ascii) => Ok(SanType::URI(ascii)),
-        Err(_) => Err(AuthorityError::Name(text)),
-    }
-}
-
 /// 128 random bits; the first is set, so that all serials have the same length.
 fn random_serial() -> Result<[u8; 16], AuthorityError> {
     let mut serial = [0; 16];
@@ -400,7 +354,11 @@ fn random_serial() -> Result<[u8; 16], AuthorityError> {
     Ok(serial)
 }
 
+mod names;
 pub mod offline;
+
+pub use names::HubName;
+use names::{named, uri};
 
 #[cfg(test)]
 mod tests;

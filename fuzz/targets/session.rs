@@ -335,8 +335,8 @@ impl Publishing {
                 self.judging = Some(batch.payload.len() as u64);
             }
             Some(publish::Heard::Close) => {}
-            // What is under way is not told any more.
-            None => self.under_way.clear(),
+            // Nothing more is taken; what is under way is told first.
+            None => self.judging = None,
         }
     }
 
@@ -386,10 +386,10 @@ impl Publishing {
         assert!(bytes < CREDIT + FRAME_BYTES_MAX as u64);
         if let Some(ended) = order.ended() {
             assert!(order.limit().is_none() && !order.takes() && !order.has_room());
-            let told = self.under_way.is_empty() || self.cut || self.order.refused;
+            let told = self.under_way.is_empty() || self.cut;
             assert!(told, "what became of a batch was not told");
             assert!(self.told.as_ref().is_none_or(|told| *told == ended));
-            if ended.is_ok() && !self.order.refused {
+            if !self.cut {
                 assert!(self.to_tell.is_empty(), "rejected rows were not told");
                 let last = self.stored.keys().next_back();
                 assert_eq!(self.acknowledged, last.copied().unwrap_or(0));

@@ -48,6 +48,17 @@ fn rows_reach_the_hub_the_library_and_the_subscriber_and_all_can_prove_it() -> R
         let differs = receiver.verify("population", &within.sfzh, "xm=另一人")?.ok()?;
         ensure!(differs.contains("mismatch"), "{differs}");
         ensure!(!differs.contains(&within.xm), "a verification never shows the value");
+        // What was read once is in memory: no other thread is woken for it.
+        let metrics = exchange.hub.metrics()?;
+        let read = |by: &str| -> f64 {
+            let by = format!("by=\"{by}\"");
+            metrics.with("hutong_questions_read_total", &by).map(|(_, count)| count).sum()
+        };
+        let (memory, reader) = (read("memory"), read("reader"));
+        ensure!(
+            memory >= 2.0 && memory + reader == 4.0,
+            "of four questions, three about one key, {memory} were answered at once, {reader} by a reader"
+        );
 
         let last = until(SOON, "reconcile finds all equal", || {
             let ran = exchange.hub.command(["reconcile"])?;

@@ -56,6 +56,13 @@ pub enum CatalogueFileError {
     },
 }
 
+impl CatalogueFileError {
+    /// Whether there is no such file.
+    pub fn is_missing(&self) -> bool {
+        matches!(self, Self::Read { source, .. } if source.kind() == std::io::ErrorKind::NotFound)
+    }
+}
+
 fn list(mistakes: &[CatalogueMistake]) -> String {
     let line = |each: &CatalogueMistake| {
         let code = each.code.as_deref().map(|code| format!(" ({code})")).unwrap_or_default();

@@ -127,7 +127,7 @@ impl Deliveries {
             cancel: &self.scope,
             others_wait: &others_wait,
         };
-        let mut backoff = Backoff::default();
+        let mut backoff = Backoff::new(self.node.process.dialler.patience());
         while !self.scope.is_cancelled() && !self.session.is_over() {
             let Ok(turn) = self.streams.acquire().await else { return };
             let ended = delivering.run().await;

@@ -14,7 +14,7 @@ use hutong_certs::{
 };
 use quinn::{Connection, Endpoint, TransportConfig, VarInt};
 
-use super::LinkError;
+use super::{LinkError, Patience};
 
 /// Name and version in greetings and enrolments.
 pub const SOFTWARE: &str = concat!("hutong-agent/", env!("CARGO_PKG_VERSION"));
@@ -48,6 +48,7 @@ pub struct Dialler {
     endpoint: Endpoint,
     address: Arc<str>,
     transport: Arc<TransportConfig>,
+    patience: Patience,
 }
 
 impl Dialler {
@@ -61,12 +62,24 @@ impl Dialler {
         let v4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
         let endpoint =
             Endpoint::client(both).or_else(|_| Endpoint::client(v4)).map_err(LinkError::Socket)?;
-        Ok(Self { endpoint, address: address.into(), transport: Arc::new(transport()) })
+        let (transport, patience) = (Arc::new(transport()), Patience::default());
+        Ok(Self { endpoint, address: address.into(), transport, patience })
+    }
+
+    /// The same with another patience.
+    #[must_use]
+    pub fn with_patience(self, patience: Patience) -> Self {
+        Self { patience, ..self }
     }
 
     /// The hub's address as configured.
     pub fn address(&self) -> &str {
         &self.address
+    }
+
+    /// How long the hub is waited for.
+    pub(super) fn patience(&self) -> Patience {
+        self.patience
     }
 
     /// Connects with a node's identity. TLS alone says little: the hub judges the certificate

@@ -39,6 +39,13 @@ pub(super) async fn prepare(node: &Arc<Node>, session: &Session) -> Result<(), L
         match apply_file(node, session, path).await {
             Ok(()) => node.set_catalogue_trouble(None),
             Err(CatalogueTrouble::Link(error)) => return Err(error),
+            Err(CatalogueTrouble::File(error))
+                if error.is_missing() && node.publications().is_empty() =>
+            {
+                tracing::info!(node = %node.name(), reason = %error,
+                    "there is no catalogue; this node publishes nothing and needs none");
+                node.set_catalogue_trouble(None);
+            }
             Err(trouble) => {
                 let text = chain(&trouble);
                 tracing::error!(node = %node.name(), reason = text,

@@ -25,7 +25,7 @@ mod publish_end;
 mod session;
 mod subscription;
 
-pub use backoff::Backoff;
+pub use backoff::{Backoff, Patience};
 pub use certificate::Wanted;
 pub use endpoint::{Dialler, EnrolFailure, SOFTWARE};
 pub use failure::LinkError;

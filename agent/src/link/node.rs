@@ -130,7 +130,7 @@ impl Node {
 
     /// Keeps the connection until cancelled.
     pub async fn keep(self: Arc<Self>, cancel: CancellationToken) {
-        let mut backoff = Backoff::default();
+        let mut backoff = Backoff::new(self.process.dialler.patience());
         while !cancel.is_cancelled() {
             self.set_state(LinkState::Connecting);
             let ended = match self.connect(&cancel).await {

@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    Hindrance, LinkError, Node, Publication, Session, entries,
+    Backoff, Hindrance, LinkError, Node, Publication, Session, entries,
     node::chain,
     publish::Publishing,
     publish_end::{Next, Patience, PublishFailure, is_news, next},
@@ -35,14 +35,24 @@ pub(super) async fn serve(
     if node.publications().is_empty() && node.options.catalogue.is_none() {
         return;
     }
-    let prepared = tokio::select! {
-        prepared = entries::prepare(&node, &session) => prepared,
-        () = scope.cancelled() => return,
-    };
-    if let Err(error) = prepared {
-        // The session is over; why is told by the control stream.
-        tracing::debug!(node = %node.name(), %error, "the catalogue was not settled");
-        return;
+    let mut backoff = Backoff::new(node.process.dialler.patience());
+    loop {
+        let prepared = tokio::select! {
+            prepared = entries::prepare(&node, &session) => prepared,
+            () = scope.cancelled() => return,
+        };
+        let Err(error) = prepared else { break };
+        if session.is_over() {
+            // Why is told by the control stream.
+            tracing::debug!(node = %node.name(), %error, "the catalogue was not settled");
+            return;
+        }
+        let reason = chain(&error);
+        tracing::warn!(node = %node.name(), reason, "the catalogue was not settled; the hub is asked again");
+        let wait = backoff.next(rand::random()).max(SOON);
+        if pause(wait, &scope).await.is_none() {
+            return;
+        }
     }
     // Only the tasks of one session at a time take from the queue.
     let mut queue = node.queue.lock().await;

@@ -24,17 +24,12 @@ use serde::{Deserialize, Serialize};
 
 use super::{Dialler, LinkError, SOFTWARE, machine};
 
-/// How long the hub may take for the greeting. A refused certificate shows here, not in the dial.
-const GREETING_WITHIN: Duration = Duration::from_secs(15);
-
-/// How long a question or command may take.
-const ANSWER_WITHIN: Duration = Duration::from_secs(60);
-
 /// A greeted connection; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Session {
     connection: Connection,
     welcome: Welcome,
+    answer_within: Duration,
 }
 
 /// The control stream of a session.
@@ -54,9 +49,13 @@ impl Session {
         instance: [u8; 16],
     ) -> Result<(Self, ControlStream), LinkError> {
         let connection = dialler.dial(tls).await?;
-        let greeted = tokio::time::timeout(GREETING_WITHIN, greet(&connection, instance)).await;
+        let patience = dialler.patience();
+        let greeted = tokio::time::timeout(patience.greeting, greet(&connection, instance)).await;
         let refused = match greeted {
-            Ok(Ok((welcome, control))) => return Ok((Self { connection, welcome }, control)),
+            Ok(Ok((welcome, control))) => {
+                let session = Self { connection, welcome, answer_within: patience.answer };
+                return Ok((session, control));
+            }
             Ok(Err(LinkError::Stream(error))) => {
                 // The connection knows better why its streams broke.
                 match connection.close_reason() {
@@ -106,11 +105,12 @@ impl Session {
             let content = reader.due(CONTROL_FRAME_BYTES_MAX).await?;
             answer(&content)
         };
-        match tokio::time::timeout(ANSWER_WITHIN, exchange).await {
+        match tokio::time::timeout(self.answer_within, exchange).await {
             Ok(Err(LinkError::Stream(error))) => Err(self.broken(error)),
             Ok(answered) => answered,
             Err(_) => {
-                Err(LinkError::Protocol(format!("no answer within {} s", ANSWER_WITHIN.as_secs())))
+                let within = self.answer_within.as_secs_f64();
+                Err(LinkError::Protocol(format!("no answer within {within} s")))
             }
         }
     }

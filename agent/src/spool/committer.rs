@@ -393,52 +393,6 @@ fn transition(record: &mut StreamRecord, operation: &Operation) -> Result<(), Co
     }
 }
 
-impl Operation {
-    /// The stream whose state it changes.
-    fn stream(&self) -> Option<StreamId> {
-        match self {
-            Self::Append { stream, .. }
-            | Self::Acknowledge { stream, .. }
-            | Self::BeginEpoch { stream, .. }
-            | Self::DropPending { stream, .. }
-            | Self::OnlyIn { stream, .. }
-            | Self::Count { stream, .. } => Some(*stream),
-            Self::Put { .. }
-            | Self::Remove { .. }
-            | Self::RemoveAll { .. }
-            | Self::Image { .. }
-            | Self::ClearImage { .. }
-            | Self::NewStreams { .. }
-            | Self::NewImage { .. } => None,
-        }
-    }
-}
-
-impl WriteBatch {
-    /// The space in the outbox that was reserved for it.
-    fn reserved(&self) -> impl Iterator<Item = (StreamId, u64)> {
-        self.operations.iter().filter_map(|operation| {
-            let Operation::Append { stream, batch, .. } = operation else { return None };
-            Some((*stream, batch.stored_len()))
-        })
-    }
-
-    fn bytes(&self) -> u64 {
-        let size = |operation: &Operation| match operation {
-            Operation::Append { batch, .. } => batch.stored_len() + batch.image.bytes(),
-            Operation::Acknowledge { taken, .. } => taken.iter().map(Taken::bytes).sum(),
-            Operation::Image { delta, .. } => delta.bytes(),
-            Operation::Put { value, .. } => value.len() as u64,
-            Operation::BeginEpoch { .. }
-            | Operation::DropPending { .. }
-            | Operation::OnlyIn { .. }
-            | Operation::Count { .. }
-            | Operation::Remove { .. }
-            | Operation::RemoveAll { .. }
-            | Operation::ClearImage { .. }
-            | Operation::NewStreams { .. }
-            | Operation::NewImage { .. } => 0,
-        };
-        self.operations.iter().map(size).sum()
-    }
-}
+#[cfg(test)]
+#[path = "committer_tests.rs"]
+mod tests;

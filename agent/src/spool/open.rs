@@ -110,7 +110,7 @@ impl Store {
         let space = Arc::new(Space::new(options.outbox_cap_bytes, queued));
         let published = Arc::new(RwLock::new(loaded.streams));
         let (requests, receiver) = mpsc::channel(QUEUE);
-        let mut merges = Merges::new(options.image_rest);
+        let mut merges = Merges::new(options.image_rest, Box::new(Instant::now));
         loaded.images.into_iter().for_each(|image| merges.changed(image, image::Crowd::Few));
         let committer = Committer {
             database: database.clone(),
@@ -140,15 +140,15 @@ impl Store {
 }
 
 /// What is read once at opening.
-struct Loaded {
+pub(super) struct Loaded {
     instance: [u8; 16],
-    next_id: u32,
+    pub(super) next_id: u32,
     streams: HashMap<StreamId, StreamRecord>,
     images: Vec<ImageId>,
 }
 
 /// Makes missing tables, removes the output of an unfinished merge, reads the states.
-fn load(database: &Database) -> Result<Loaded, StoreError> {
+pub(super) fn load(database: &Database) -> Result<Loaded, StoreError> {
     let transaction = database
         .begin_write()
         .map_err(|error| StoreError::engine("opened", redb::Error::from(error)))?;

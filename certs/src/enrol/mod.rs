@@ -10,6 +10,7 @@
 //! node asks again with the same key and gets one; any other key is refused.
 
 mod client;
+mod event;
 mod folder;
 mod proof;
 mod renew;
@@ -21,9 +22,10 @@ use hutong_schema::wire::v1::{Ran, Refused, kind};
 use serde::{Deserialize, Serialize};
 
 pub use client::{EnrolError, connect, enrol};
+pub use event::{EnrolEvent, NotRecorded};
 pub use folder::{FolderError, NodeFolder, NodeMaterial};
 pub use renew::{connect_known, connect_to_compare_clocks, hub_clock, renew};
-pub use server::{EnrolEvent, Enrolment, NotRecorded};
+pub use server::Enrolment;
 
 /// Largest frame of this protocol, bytes: a chain and [sixteen](crate::roots::ROOTS_MAX) roots
 /// take less than half of it.

@@ -136,12 +136,17 @@ impl Asker {
             true => answer(&self.views.snapshot().in_memory()),
             false => Err(Unanswered::NotInMemory),
         };
+        let read = |by| metrics::counter!("hutong_questions_read_total", "by" => by).increment(1);
         let answered = match at_once {
             Err(Unanswered::NotInMemory) => {
+                read("reader");
                 let views = self.views.clone();
                 self.readers.run(move || answer(&views.snapshot())).await?
             }
-            answered => answered,
+            answered => {
+                read("memory");
+                answered
+            }
         };
         answered.map_err(|unanswered| match unanswered {
             Unanswered::Refused(refused) => refused,

@@ -20,7 +20,7 @@ use hutong_schema::{
 };
 use tokio::sync::oneshot;
 
-use super::session::{Peer, StreamFailure};
+use super::session::{Peer, StreamFailure, refusal_of};
 use crate::intake::{Admitted, Lane};
 
 /// What will become of a batch.
@@ -60,17 +60,23 @@ pub(super) async fn serve(
         tokio::select! {
             biased;
             outcome = oldest(&mut outcomes) => order.outcome(outcome),
-            content = reader.next(limit.unwrap_or_default()), if limit.is_some() => match content? {
-                None => order.end(),
-                Some(content) => match order.on(&content)? {
-                    Heard::Close => {}
-                    Heard::Batch(batch) => match submit(peer, &lane, &content, batch).await {
+            content = reader.next(limit.unwrap_or_default()), if limit.is_some() => match content {
+                Ok(None) => order.end(),
+                Ok(Some(content)) => match order.on(&content) {
+                    Ok(Heard::Close) => {}
+                    Ok(Heard::Batch(batch)) => match submit(peer, &lane, &content, batch).await {
                         Ok(outcome) => {
                             outcomes.push_back(outcome);
                             order.taken();
                         }
                         Err(refused) => order.not_taken(refused),
                     },
+                    Err(disorder) => tracing::debug!(%disorder, "a publish stream takes no more"),
+                },
+                // Whoever can still be told is told what is stored first.
+                Err(error) => match refusal_of(&error) {
+                    Some(refused) => order.stop(refused),
+                    None => return Err(error.into()),
                 },
             },
             () = peer.cancel.cancelled(), if order.takes() => order.end(),

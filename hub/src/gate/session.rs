@@ -202,7 +202,7 @@ pub(super) fn refusal_of(error: &StreamError) -> Option<Refused> {
 
 /// What the peer is told of a message that has no place.
 pub(super) fn misplaced(disorder: &Disorder) -> Refused {
-    Refused::new(disorder.code(), in_full(disorder))
+    disorder.into()
 }
 
 /// Why a stream ended before its time.

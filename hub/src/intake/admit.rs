@@ -18,13 +18,13 @@ use super::{
     backlog::Backlog,
     lanes::{Lanes, Numbered, Verdict},
     permission,
-    quota::{Account, Load},
+    quota::Reserved,
 };
 use crate::{
     log::{self, EntryKind, Log, NewEntry, PartitionId, Submitted},
     numbers::NodeNo,
     tasks::Tasks,
-    views::{self, registry::RegistryHandle},
+    views::registry::RegistryHandle,
 };
 
 /// Something for the owner.
@@ -42,8 +42,8 @@ pub(super) enum Order {
 
 pub(super) struct BatchOrder {
     pub(super) key: LaneKey,
-    /// Where it counts once it is admitted.
-    pub(super) account: Arc<Account>,
+    /// Its place in what the department may store, if that is bounded.
+    pub(super) reserved: Option<Reserved>,
     pub(super) node: NodeNo,
     pub(super) epoch: u32,
     pub(super) header: batch::BatchHeader,
@@ -82,9 +82,15 @@ enum Answer {
 struct Stored {
     answer: oneshot::Sender<Result<Admitted, Refused>>,
     admitted: Admitted,
-    /// Bytes and rows appended now; `None` for a repeat.
-    appended: Option<(usize, u32)>,
+    /// What was appended now; `None` for a repeat.
+    appended: Option<Appended>,
     _room: OwnedSemaphorePermit,
+}
+
+struct Appended {
+    bytes: usize,
+    rows: u32,
+    reserved: Option<Reserved>,
 }
 
 impl<L: Log> Owner<L> {
@@ -156,18 +162,18 @@ impl<L: Log> Owner<L> {
                     let at = self.lanes.open(key, loaded, fresh);
                     answers.push(Answer::Stands(answer, at));
                 }
-                Order::Batch(order) => {
+                Order::Batch(mut order) => {
                     let verdict = self.verdict(&order);
                     let appended = match verdict {
                         Verdict::Admit => {
                             entries.push((self.partition, self.entry(&order)));
-                            if order.header.kind == batch::BatchKind::Rows {
-                                order.account.add(order.load());
-                            }
-                            Some((order.payload.len(), order.header.rows))
+                            let (bytes, rows) = (order.payload.len(), order.header.rows);
+                            Some(Appended { bytes, rows, reserved: order.reserved.take() })
                         }
                         Verdict::Repeat => None,
                         Verdict::Refuse(refused) => {
+                            // Before it is told: what comes next finds the place free.
+                            drop(order.reserved.take());
                             // Whoever sent it may be gone.
                             drop(order.answer.send(Err(refused)));
                             continue;
@@ -225,12 +231,7 @@ impl<L: Log> Owner<L> {
 }
 
 impl BatchOrder {
-    fn load(&self) -> Load {
-        let bytes = views::volume(self.payload.len(), self.header.raw_len);
-        Load { rows: self.header.rows, bytes }
-    }
-
-    fn stored(self, appended: Option<(usize, u32)>) -> Stored {
+    fn stored(self, appended: Option<Appended>) -> Stored {
         let admitted =
             Admitted { seq: self.header.seq, chain: self.chain, rejected: self.rejected };
         Stored { answer: self.answer, admitted, appended, _room: self.room }
@@ -249,7 +250,7 @@ fn content(kind: batch::BatchKind) -> log::BatchKind {
 /// Answers group after group, each when it is durable. After a failed append nobody is answered any
 /// more: the process ends.
 async fn finish(mut groups: mpsc::Receiver<Group>, backlog: Arc<Mutex<Backlog>>) {
-    while let Some(Group { submitted, answers }) = groups.recv().await {
+    while let Some(Group { submitted, mut answers }) = groups.recv().await {
         let positions = match submitted {
             None => Vec::new(),
             Some(submitted) => match submitted.durable().await {
@@ -260,13 +261,16 @@ async fn finish(mut groups: mpsc::Receiver<Group>, backlog: Arc<Mutex<Backlog>>)
                 }
             },
         };
-        let appended = answers.iter().filter_map(|answer| match answer {
-            Answer::Stored(stored) => stored.appended,
+        let appended = answers.iter_mut().filter_map(|answer| match answer {
+            Answer::Stored(stored) => stored.appended.as_mut(),
             Answer::Stands(..) => None,
         });
         let mut behind = backlog.lock();
-        for (position, (bytes, _)) in positions.iter().zip(appended) {
-            behind.admit(position.offset, bytes);
+        for (position, appended) in positions.iter().zip(appended) {
+            behind.admit(position.offset, appended.bytes);
+            if let Some(reserved) = appended.reserved.take() {
+                reserved.settle(*position);
+            }
         }
         drop(behind);
         let mut rows = Counted::default();
@@ -295,12 +299,12 @@ struct Counted {
 
 impl Counted {
     fn count(&mut self, stored: &Stored) {
-        match stored.appended {
-            Some((bytes, rows)) => {
+        match &stored.appended {
+            Some(Appended { bytes, rows, .. }) => {
                 self.batches += 1;
-                self.rows += u64::from(rows);
+                self.rows += u64::from(*rows);
                 self.rejected += stored.admitted.rejected.len() as u64;
-                self.bytes += bytes as u64;
+                self.bytes += *bytes as u64;
             }
             None => self.repeats += 1,
         }

@@ -38,7 +38,7 @@ use crate::{
 use admit::{Order, Owner};
 use backlog::Backlog;
 use disk::DiskLevel;
-use quota::{Account, Accounts, Fits, Load};
+use quota::{Account, Accounts, Fits, Load, Reserved};
 
 /// Settings of the intake.
 #[derive(Clone, Debug)]
@@ -212,7 +212,7 @@ impl Intake {
         let sender = (lane.key, lane.node, lane.epoch);
         permission::may_append(&shared.registry.read(), sender, &header, lane.stored)?;
         shared.has_room(doorway)?;
-        shared.within_quota(lane, &header, &payload).await?;
+        let reserved = shared.within_quota(lane, &header, &payload).await?;
         let (rejected, payload_hash) = shared.validate(lane, header, &payload).await?;
         // A small payload may open to thousands of rows that are all named as rejected.
         let bytes = payload.len() + size_of_val(&rejected[..]);
@@ -225,7 +225,7 @@ impl Intake {
         let (answer, admitted) = oneshot::channel();
         let order = Order::Batch(Box::new(admit::BatchOrder {
             key: lane.key,
-            account: Arc::clone(&lane.account),
+            reserved,
             node: lane.node,
             epoch: lane.epoch,
             header,
@@ -280,27 +280,28 @@ impl Shared {
         Ok(())
     }
 
-    /// Whether the department has room for the batch. Waits while only the views can tell.
+    /// Takes the batch's place in what the department may store; `None` where nothing is bounded.
+    /// Waits while only the views can tell.
     async fn within_quota(
         &self,
         lane: &Lane,
         header: &BatchHeader,
         payload: &Bytes,
-    ) -> Result<(), Refused> {
-        if header.kind != BatchKind::Rows {
-            return Ok(());
+    ) -> Result<Option<Reserved>, Refused> {
+        if header.kind != BatchKind::Rows || lane.account.is_open() {
+            return Ok(None);
         }
         let load = Load { rows: header.rows, bytes: views::volume(payload.len(), header.raw_len) };
         loop {
             let asked = (&self.registry, &*self.views);
             let fits = lane.account.fits(load, asked, Instant::now());
             match fits.map_err(|reason| open::unreadable(&reason))? {
-                Fits::Yes => return Ok(()),
+                Fits::Yes(reserved) => return Ok(Some(reserved)),
                 Fits::Later(wait) => tokio::time::sleep(wait).await,
-                Fits::IfItDeletes(_) if lane.validator.only_deletes(header, payload) => {
-                    return Ok(());
+                Fits::IfItDeletes(reserved, _) if lane.validator.only_deletes(header, payload) => {
+                    return Ok(Some(reserved));
                 }
-                Fits::IfItDeletes(refused) | Fits::No(refused) => return Err(refused),
+                Fits::IfItDeletes(_, refused) | Fits::No(refused) => return Err(refused),
             }
         }
     }

@@ -135,7 +135,7 @@ fn run(
                     false
                 }
                 () = cancel.cancelled() => false,
-                () = tokio::time::sleep(QUIET.min(inner.core.options.flush_interval)) => true,
+                () = tokio::time::sleep(quiet_after(inner.core.options.flush_interval)) => true,
             }
         });
         burst.begins();
@@ -190,6 +190,11 @@ impl<'l> Burst<'l> {
     }
 }
 
+/// How long nothing comes before what was filled is merged, and what is old enough is flushed.
+fn quiet_after(flush_interval: Duration) -> Duration {
+    QUIET.min(flush_interval)
+}
+
 /// Whether the views may wait on, with so many bytes not yet applied.
 fn may_wait(come: u64, waited: Duration) -> bool {
     waited < BURST_LASTS && (BURST_BEGINS..BURST_MOST).contains(&come)
@@ -229,6 +234,17 @@ fn ask_pending(inner: &Inner, state: &PartitionState) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::views::ViewOptions;
+
+    #[test]
+    fn a_partition_is_quiet_after_five_seconds_unless_it_is_flushed_more_often() {
+        let usual = ViewOptions::default().flush_interval;
+        let seconds = Duration::from_secs;
+        let told = [(usual, seconds(5)), (seconds(5), seconds(5)), (seconds(1), seconds(1))];
+        for (flush_interval, after) in told {
+            assert_eq!(quiet_after(flush_interval), after, "flushed every {flush_interval:?}");
+        }
+    }
 
     #[test]
     fn a_burst_keeps_the_views_waiting_within_bounds_only() {

@@ -16,6 +16,7 @@ use hutong_tests::harness::until;
 use indicatif::ProgressBar;
 
 use super::breakdown::{Cuts, breakdown, watch_power};
+use super::motion::Motion;
 use super::plan::Job;
 use super::report::Sums;
 use super::{Soak, say};
@@ -124,8 +125,12 @@ impl<'a> Exchange<'a> {
     /// Waits until all places hold the same.
     fn agree(&mut self) -> Result<()> {
         let Self { soak, city, sums, .. } = self;
+        let mut motion = Motion::default();
         let agreed = until(AGREE_WITHIN, "all digests are equal", || {
             soak.go_on()?;
+            if !motion.is_worth_a_proof(city)? {
+                return Ok(None);
+            }
             city.hub.flush()?;
             let (equal, said) = city.prove()?;
             sums.verdict = said;

@@ -6,6 +6,7 @@
 
 mod breakdown;
 mod exchange;
+mod motion;
 mod plan;
 mod report;
 

@@ -1,7 +1,9 @@
 //! A node against a scripted hub: the corners of the protocol.
 
+mod catalogue_file;
 mod check;
 mod deliver;
+mod dial;
 mod peer;
 mod publish;
 

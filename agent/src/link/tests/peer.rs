@@ -68,17 +68,7 @@ pub(super) struct Stream {
 
 impl Peer {
     pub(super) fn start() -> Self {
-        let authority =
-            Authority::create(&"tieling.example".parse().unwrap(), clock::now()).unwrap();
-        let hub = authority.issue_hub(&["127.0.0.1".into()], clock::now(), HUB_VALIDITY).unwrap();
-        let tls = HubTls {
-            credentials: Live::new(hub),
-            roots: Live::new(RootSet::new([authority.root().clone()]).unwrap()),
-            revoked: RevocationList::default(),
-            exchange: authority.exchange().clone(),
-        };
-        let config = tls::hub_server_config(&tls, Arc::default()).unwrap();
-        let endpoint = Endpoint::server(config, "127.0.0.1:0".parse().unwrap()).unwrap();
+        let (authority, endpoint) = exchange();
         let address = endpoint.local_addr().unwrap();
         let lists = Arc::new(Mutex::new(Lists { entries: vec![entry()], grants: Vec::new() }));
         let (sender, streams) = mpsc::channel(16);
@@ -89,20 +79,7 @@ impl Peer {
     }
 
     pub(super) fn agent_tls(&self) -> AgentTls {
-        let identity = NodeIdentity {
-            exchange: self.authority.exchange().clone(),
-            department: "11100000000013338W".parse().unwrap(),
-            node: "n1".parse().unwrap(),
-        };
-        let key = PrivateKey::generate().unwrap();
-        let request = key.signing_request().unwrap();
-        let issued =
-            self.authority.issue_node(&request, &identity, clock::now(), NODE_VALIDITY).unwrap();
-        AgentTls {
-            credentials: Live::new(Credentials::new(issued.chain, key).unwrap()),
-            roots: Live::new(RootSet::new([self.authority.root().clone()]).unwrap()),
-            exchange: self.authority.exchange().clone(),
-        }
+        agent_tls(&self.authority)
     }
 
     /// The next stream that the node opens.
@@ -178,6 +155,55 @@ pub(super) fn refused(code: RefusalCode) -> Refused {
     Refused::new(code, "scripted").retry_after(20)
 }
 
+/// An exchange's authority, and the endpoint of its hub; nobody accepts yet.
+pub(super) fn exchange() -> (Authority, Endpoint) {
+    let authority = Authority::create(&"tieling.example".parse().unwrap(), clock::now()).unwrap();
+    let hub = authority.issue_hub(&["127.0.0.1".into()], clock::now(), HUB_VALIDITY).unwrap();
+    let tls = HubTls {
+        credentials: Live::new(hub),
+        roots: Live::new(RootSet::new([authority.root().clone()]).unwrap()),
+        revoked: RevocationList::default(),
+        exchange: authority.exchange().clone(),
+    };
+    let config = tls::hub_server_config(&tls, Arc::default()).unwrap();
+    (authority, Endpoint::server(config, "127.0.0.1:0".parse().unwrap()).unwrap())
+}
+
+/// The identity of node `n1`.
+pub(super) fn agent_tls(authority: &Authority) -> AgentTls {
+    let identity = NodeIdentity {
+        exchange: authority.exchange().clone(),
+        department: "11100000000013338W".parse().unwrap(),
+        node: "n1".parse().unwrap(),
+    };
+    let key = PrivateKey::generate().unwrap();
+    let request = key.signing_request().unwrap();
+    let issued = authority.issue_node(&request, &identity, clock::now(), NODE_VALIDITY).unwrap();
+    AgentTls {
+        credentials: Live::new(Credentials::new(issued.chain, key).unwrap()),
+        roots: Live::new(RootSet::new([authority.root().clone()]).unwrap()),
+        exchange: authority.exchange().clone(),
+    }
+}
+
+/// Takes a node's greeting and answers it; `None` when the node left before.
+pub(super) async fn greet(connection: &quinn::Connection) -> Option<Control> {
+    let (send, receive) = connection.accept_bi().await.ok()?;
+    let (mut reader, mut writer) = (FrameReader::new(receive), FrameWriter::new(send));
+    let hello = reader.due(CONTROL_FRAME_BYTES_MAX).await.unwrap();
+    frame::expect::<Hello>(&hello).unwrap();
+    let welcome = Welcome {
+        version: 1,
+        software: "scripted".to_owned(),
+        hub_time_ms: clock::now().as_millisecond(),
+        exchange: "tieling.example".to_owned(),
+        incarnation: 1,
+        heartbeat_ms: 60_000,
+    };
+    writer.send(&welcome).await.unwrap();
+    Some(Control { reader, writer })
+}
+
 async fn accept(
     endpoint: Endpoint,
     streams: mpsc::Sender<Stream>,
@@ -187,22 +213,10 @@ async fn accept(
 ) {
     while let Some(incoming) = endpoint.accept().await {
         let Ok(connection) = incoming.await else { continue };
-        let Ok((send, receive)) = connection.accept_bi().await else { continue };
-        let (mut reader, mut writer) = (FrameReader::new(receive), FrameWriter::new(send));
-        let hello = reader.due(CONTROL_FRAME_BYTES_MAX).await.unwrap();
-        frame::expect::<Hello>(&hello).unwrap();
-        let welcome = Welcome {
-            version: 1,
-            software: "scripted".to_owned(),
-            hub_time_ms: clock::now().as_millisecond(),
-            exchange: "tieling.example".to_owned(),
-            incarnation: 1,
-            heartbeat_ms: 60_000,
-        };
-        writer.send(&welcome).await.unwrap();
+        let Some(control) = greet(&connection).await else { continue };
         *current.lock() = Some(connection.clone());
         // As long as nobody takes it, the control stream waits in the queue, open.
-        controls.send(Control { reader, writer }).await.unwrap();
+        controls.send(control).await.unwrap();
         let (streams, lists) = (streams.clone(), lists.clone());
         tokio::spawn(async move {
             while let Ok((send, receive)) = connection.accept_bi().await {

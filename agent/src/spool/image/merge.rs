@@ -21,8 +21,12 @@ const QUIET: Duration = Duration::from_millis(20);
 /// While others ask for commits, merging takes one part of so many of the time.
 const SHARE: u32 = 20;
 
+/// Tells the time.
+type Clock = Box<dyn Fn() -> Instant + Send>;
+
 /// Merges that wait and the one under way. Owned by the commit thread.
 pub(in super::super) struct Merges {
+    clock: Clock,
     /// How long an image rests before its runs become as few as can be.
     rest: Duration,
     /// Images with new runs, and since when they rest.
@@ -50,9 +54,10 @@ struct Merge {
 }
 
 impl Merges {
-    pub(in super::super) fn new(rest: Duration) -> Self {
-        let now = Instant::now();
+    pub(in super::super) fn new(rest: Duration, clock: Clock) -> Self {
+        let now = clock();
         Self {
+            clock,
             rest,
             resting: HashMap::new(),
             waiting: VecDeque::new(),
@@ -73,17 +78,17 @@ impl Merges {
 
     /// A commit that others waited for is done.
     pub(in super::super) fn asked(&mut self) {
-        self.asked = Instant::now();
+        self.asked = (self.clock)();
     }
 
     /// Whether a step may be part of a commit that others wait for.
     pub(in super::super) fn may_join(&self) -> bool {
-        self.pressing || Instant::now() >= self.next_share
+        self.pressing || (self.clock)() >= self.next_share
     }
 
     /// An image got a new run.
     pub(in super::super) fn changed(&mut self, image: ImageId, crowd: Crowd) {
-        self.resting.insert(image, Instant::now());
+        self.resting.insert(image, (self.clock)());
         if crowd >= Crowd::Crowded {
             self.wait(image, FanIn::Crowded);
         }
@@ -98,8 +103,8 @@ impl Merges {
 
     /// Images that have rested get their turn.
     fn wake(&mut self) {
-        let rest = self.rest;
-        let rested = self.resting.extract_if(|_, since| since.elapsed() >= rest);
+        let (now, rest) = ((self.clock)(), self.rest);
+        let rested = self.resting.extract_if(|_, since| now.duration_since(*since) >= rest);
         let rested: Vec<_> = rested.map(|(image, _)| image).collect();
         rested.into_iter().for_each(|image| self.wait(image, FanIn::Rested));
     }
@@ -121,7 +126,7 @@ impl Merges {
     ) -> Result<(), StoreError> {
         let began = Instant::now();
         let stepped = self.advance(database, runs, chunks);
-        self.next_share = Instant::now() + began.elapsed() * SHARE;
+        self.next_share = (self.clock)() + began.elapsed() * SHARE;
         stepped
     }
 

@@ -12,7 +12,11 @@ pub mod opening;
 pub mod publish;
 pub mod subscribe;
 
-use super::{frame::FrameError, v1::RefusalCode, version::NoCommonVersion};
+use super::{
+    frame::FrameError,
+    v1::{RefusalCode, Refused},
+    version::NoCommonVersion,
+};
 
 pub use control::Control;
 pub use opening::Opening;
@@ -109,6 +113,20 @@ impl Disorder {
             | Self::Unsent { .. }
             | Self::Over(_) => RefusalCode::Protocol,
         }
+    }
+}
+
+/// What the peer is told, with all causes.
+impl From<&Disorder> for Refused {
+    fn from(disorder: &Disorder) -> Self {
+        let mut text = disorder.to_string();
+        let mut cause = std::error::Error::source(disorder);
+        while let Some(error) = cause {
+            text.push_str(": ");
+            text.push_str(&error.to_string());
+            cause = error.source();
+        }
+        Self::new(disorder.code(), text)
     }
 }
 

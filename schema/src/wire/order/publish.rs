@@ -5,8 +5,9 @@
 //!            batch                 taken
 //!   Taking ─────────► Judging ─────────────► Taking
 //!     │                  │ not taken
-//!     │ close, end       ▼
+//!     │ close, end,      ▼
 //!     └────────────► Draining ── all outcomes told ──► Over
+//!       disorder
 //! ```
 //! An outcome that refuses a batch ends it from any state, behind the acknowledgements of the batches
 //! before that one.
@@ -110,13 +111,22 @@ impl Publish {
     /// Takes a frame's content.
     ///
     /// # Errors
-    /// When it has no place here now. What is under way is not told any more.
+    /// When it has no place here now: nothing more is taken, and the refusal is told at the end, behind
+    /// what is under way.
     pub fn on<'a>(&mut self, content: &'a [u8]) -> Result<Heard<'a>, Disorder> {
         let heard = self.hear(content);
-        if heard.is_err() {
-            self.over();
+        if let Err(disorder) = &heard {
+            self.stop(disorder.into());
         }
         heard
+    }
+
+    /// Nothing can be read any more, for this reason: what is under way is told first.
+    pub fn stop(&mut self, refused: Refused) {
+        if self.state != State::Over {
+            self.refusal.get_or_insert(refused);
+            self.drain();
+        }
     }
 
     /// The batch that came waits for its outcome.
@@ -132,8 +142,7 @@ impl Publish {
     /// is stored: so what is under way is told first.
     pub fn not_taken(&mut self, refused: Refused) {
         if let State::Judging(_) = self.state {
-            self.refusal = Some(refused);
-            self.drain();
+            self.stop(refused);
         }
     }
 

@@ -291,6 +291,34 @@ fn what_is_refused_is_told_behind_what_was_stored_before_it() {
 }
 
 #[test]
+fn what_has_no_place_is_refused_behind_what_was_stored_before_it() {
+    for broken in [&[kind::BATCH, 1][..], &[kind::PUBLISH_CLOSE, 0], &[kind::ACK], &[0xFF], &[]] {
+        let mut publish = publishing(100, 1..=2);
+        let disorder = publish.on(broken).unwrap_err();
+        assert_eq!((publish.limit(), publish.takes(), publish.ended()), (None, false, None));
+        assert!(publish.on(&batch(3, b"")).is_err(), "nothing is taken behind it");
+        publish.outcome(stored(1, 0));
+        assert_eq!((through(&mut publish), publish.ended()), (Some(1), None));
+        publish.outcome(stored(2, 0));
+        assert_eq!((publish.ended(), through(&mut publish)), (None, Some(2)));
+        let refused = publish.ended().unwrap().unwrap_err();
+        assert_eq!(refused, Refused::from(&disorder), "the first is told");
+        assert_eq!(refused.reason(), Some(RefusalCode::Protocol));
+    }
+}
+
+#[test]
+fn a_stream_that_cannot_be_read_on_is_refused_behind_what_was_stored_before() {
+    let slow = Refused::new(RefusalCode::Slow, "half a frame");
+    let mut publish = publishing(100, 1..=1);
+    publish.stop(slow.clone());
+    publish.outcome(stored(1, 0));
+    assert_eq!((through(&mut publish), publish.ended()), (Some(1), Some(Err(slow.clone()))));
+    publish.stop(busy());
+    assert_eq!(publish.ended(), Some(Err(slow)), "it is over");
+}
+
+#[test]
 fn of_two_refusals_the_one_of_the_older_batch_is_told() {
     let forked = Refused::new(RefusalCode::Forked, "other content");
     let mut publish = publishing(100, 1..=3);

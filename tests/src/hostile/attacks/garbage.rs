@@ -7,7 +7,7 @@ use hutong_schema::limits::{BATCH_BYTES_MAX, CONTROL_FRAME_BYTES_MAX, FRAME_BYTE
 use hutong_schema::wire::frame::{self, Message};
 use hutong_schema::wire::v1::command::{CatalogueApply, CatalogueList, GrantList};
 use hutong_schema::wire::v1::control::{Goodbye, Heartbeat};
-use hutong_schema::wire::v1::publish::PublishClose;
+use hutong_schema::wire::v1::publish::{Ack, PublishClose};
 use hutong_schema::wire::v1::{Json, RefusalCode, kind};
 
 use super::super::{Rogue, Said, Siege, Windows};
@@ -109,6 +109,16 @@ pub fn broken_frames(siege: &mut Siege<'_>) -> Result<()> {
         open.raw.write_all(&u32::try_from(FRAME_BYTES_MAX + 1)?.to_le_bytes()).await?;
         let said = rogue.said(&mut open.reader).await?;
         refused_with(&said, RefusalCode::Protocol, "a batch beyond the limit is announced")?;
+        for broken in [framed(kind::BATCH, &[7; 40]), vec![0xFF; 4]] {
+            let mut open = publication.open(&rogue, 0).await?;
+            // At once, so that the batch is not stored yet when the rest is looked at.
+            open.raw.write_all(&[open.row()?, broken].concat()).await?;
+            let said = rogue.said(&mut open.reader).await?;
+            let ack = said.message(Ack::KIND, "a batch before a broken frame was to be stored")?;
+            ensure!(frame::expect::<Ack>(&ack)?.stored_through == 1, "one batch is stored");
+            let said = rogue.said(&mut open.reader).await?;
+            refused_with(&said, RefusalCode::Protocol, "a broken frame behind a batch")?;
+        }
         for out_of_place in [
             frame::encode(&Heartbeat {
                 clock_ms: 0,
@@ -186,7 +196,7 @@ pub fn nesting(siege: &mut Siege<'_>) -> Result<()> {
 
 /// The least that [`broken_frames`] must have had counted.
 fn whole_refusals() -> usize {
-    5 * 7 + 4 + 1 + 3
+    5 * 7 + 4 + 1 + 2 + 3
 }
 
 /// A command with this text for its entries, which no type of ours would hold.

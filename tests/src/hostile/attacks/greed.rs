@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use hutong_schema::grant::Target;
+use hutong_schema::limits::BATCH_ROWS_TARGET;
 use hutong_schema::wire::frame::{self, Message};
 use hutong_schema::wire::v1::ask::{Lookup, LookupAnswer, LookupBy};
 use hutong_schema::wire::v1::control::Key;
@@ -107,8 +108,8 @@ pub fn fill_the_quota(siege: &mut Siege<'_>, rows: usize) -> Result<()> {
     ensure!(told.is_ok(), "the agent says {last}");
     let resource = code.parse()?;
     let held = siege.exchange.rows_now(&resource)?.unwrap_or(0) as usize;
-    // One batch may be under way when the bound is reached.
-    ensure!(held < 3 * rows, "the hub took all {held} rows, {rows} are allowed");
+    // The batch that reaches the bound is taken.
+    ensure!(held < rows + BATCH_ROWS_TARGET, "the hub took {held} rows, {rows} are allowed");
     siege.counted(1111, "stream", 1)?;
     // The source gives way: what it deletes is taken, and there is room for what is left.
     let machine = &siege.exchange.machines[HOSTILE];

@@ -3,7 +3,9 @@
 use anyhow::{Context, Result};
 use hutong_certs::stream::FrameReader;
 use hutong_schema::batch::{self, BatchHeader, BatchKind, Codec};
+use hutong_schema::block::BlockBuilder;
 use hutong_schema::ids::ResourceCode;
+use hutong_schema::row::FieldId;
 use hutong_schema::wire::frame::{self, Message};
 use hutong_schema::wire::v1::Json;
 use hutong_schema::wire::v1::command::{CatalogueApplied, CatalogueApply};
@@ -11,6 +13,7 @@ use hutong_schema::wire::v1::publish::{Batch, PublishOpen, PublishReady};
 
 use super::super::Rogue;
 use crate::harness::entries::{department_code, people};
+use crate::harness::rows;
 
 /// The hostile department's position in the exchange.
 pub(super) const HOSTILE: usize = 1;
@@ -54,6 +57,18 @@ impl Publication {
 }
 
 impl Open {
+    /// The frame of a next batch with one row, as an honest node sends it.
+    pub(super) fn row(&self) -> Result<Vec<u8>> {
+        let mut block = BlockBuilder::new(&[2, 5, 6, 7].map(FieldId));
+        let people = rows::people(1)?;
+        let person = people.first().context("a person")?;
+        let values = [&person.xm, &person.csrq, &person.hjqh, &person.je];
+        block.upsert(person.sfzh.as_bytes(), values.map(|value| Some(value.as_bytes())));
+        let raw = block.finish();
+        let (codec, payload) = batch::compress(&raw, Codec::Lz4)?;
+        self.batch(BatchKind::Rows, 1, (u32::try_from(raw.len())?, codec, &payload))
+    }
+
     /// The frame of a next batch with this payload, chained as it should be.
     pub(super) fn batch(
         &self,
