@@ -22,7 +22,6 @@
 //! - rows sent are rows stored and rows rejected;
 //! - the feeds are dense, tell the rows before and after as they were, and are the same after a crash;
 //! - a subscriber's file, up to its durable length, is what its durable position says;
-//! - no message of a delivery is begun beyond the window of its receiver;
 //! - no key that a grant never covered is named to its subscriber, nor a field;
 //! - once everything works again all comes to rest, and source, image, hub and subscribers hold the same.
 //!
