@@ -46,6 +46,11 @@ impl LogRead {
     pub fn heads(&self) -> Vec<u64> {
         self.entries.iter().map(|entries| entries.len() as u64).collect()
     }
+
+    /// Whether an entry below the heads is damaged or gone.
+    pub fn has_holes(&self) -> bool {
+        !self.broken.is_empty() || self.entries.iter().flatten().any(Result::is_err)
+    }
 }
 
 /// A copy of a data folder being read.
