@@ -13,7 +13,10 @@ mod permission;
 mod quota;
 mod validate;
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use hutong_schema::{
@@ -148,6 +151,10 @@ pub struct Admitted {
 /// the runtime's threads take over what waits. Handing them to another thread and back costs more.
 const INLINE_BYTES: u32 = 1536 * 1024;
 
+/// How long a batch waits for the views to tell whether there is room for it: what was stored before it
+/// on its stream is acknowledged only then.
+const TOLD_WITHIN: Duration = Duration::from_secs(2);
+
 /// Room in a queue is counted in units of this many bytes.
 const ROOM_UNIT: usize = 1_024;
 
@@ -281,7 +288,7 @@ impl Shared {
     }
 
     /// Takes the batch's place in what the department may store; `None` where nothing is bounded.
-    /// Waits while only the views can tell.
+    /// Waits a while when only the views can tell.
     async fn within_quota(
         &self,
         lane: &Lane,
@@ -292,11 +299,18 @@ impl Shared {
             return Ok(None);
         }
         let load = Load { rows: header.rows, bytes: views::volume(payload.len(), header.raw_len) };
+        let began = Instant::now();
         loop {
             let asked = (&self.registry, &*self.views);
             let fits = lane.account.fits(load, asked, Instant::now());
             match fits.map_err(|reason| open::unreadable(&reason))? {
                 Fits::Yes(reserved) => return Ok(Some(reserved)),
+                Fits::Later(_) if began.elapsed() >= TOLD_WITHIN => {
+                    let detail = "whether the department has room for more rows is not known before the hub has made searchable what it sent";
+                    return Err(
+                        Refused::new(RefusalCode::Busy, detail).retry_after(self.options.retry_ms)
+                    );
+                }
                 Fits::Later(wait) => tokio::time::sleep(wait).await,
                 Fits::IfItDeletes(reserved, _) if lane.validator.only_deletes(header, payload) => {
                     return Ok(Some(reserved));

@@ -76,6 +76,9 @@ async fn rows_that_are_stored_and_not_applied_count_however_often_the_views_are_
         let fits = judged(&world, &lane, load, looks);
         assert!(matches!(fits, Fits::Later(_)), "{looks}: {fits:?}");
     }
+    let refused = submit(&world.intake, &lane, &sender.rows(&[GOOD_KEY])).await.err();
+    let refused = refused.expect("whoever sends more is told to come again");
+    assert_eq!(refused.reason(), Some(RefusalCode::Busy), "{refused}");
     // They were new rows, or they were not.
     holds(&world, 4);
     assert!(matches!(judged(&world, &lane, load, 20), Fits::IfItDeletes(..)));
