@@ -56,10 +56,12 @@ impl Coverage {
         for Record { at, event } in records {
             match event {
                 Event::FileSync { inode, upto, path } | Event::DirSync { inode, upto, path } => {
-                    coverage.inodes.insert(*inode, (at.0, *upto));
+                    // A sync that began earlier may end, and be noted, later than another one.
+                    let covered = coverage.inodes.entry(*inode).or_default();
+                    *covered = (*covered).max((at.0, *upto));
                     coverage.synced_paths.push((*at, path.clone()));
                 }
-                Event::SyncAll { upto } => coverage.all = (at.0, *upto),
+                Event::SyncAll { upto } => coverage.all = coverage.all.max((at.0, *upto)),
                 // The number now belongs to a new file; syncs of the old one say nothing about it.
                 Event::Create { inode, .. } | Event::MakeDir { inode, .. } => {
                     coverage.inodes.remove(inode);
