@@ -23,4 +23,3 @@ pub mod reconcile;
 pub mod routes;
 pub mod tasks;
 pub mod views;
-pub mod words;

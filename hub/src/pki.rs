@@ -83,7 +83,7 @@ impl PkiError {
     /// The error with its causes, in one line.
     #[must_use]
     pub fn in_full(&self) -> String {
-        crate::words::in_full(self)
+        hutong_schema::words::in_full(self)
     }
 }
 

@@ -14,3 +14,4 @@ pub mod limits;
 pub mod row;
 pub mod rules;
 pub mod wire;
+pub mod words;

@@ -10,6 +10,7 @@ pub mod report;
 mod scans;
 pub mod socket;
 
+use hutong_schema::words::in_full;
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
@@ -303,18 +304,4 @@ fn line_format(format: FileFormat) -> LineFormat {
         FileFormat::Csv => LineFormat::Csv,
         FileFormat::Jsonl => LineFormat::Jsonl,
     }
-}
-
-/// An error with all its sources, in one line.
-pub fn in_full(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        let more = inner.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        source = inner.source();
-    }
-    text
 }

@@ -1,6 +1,7 @@
 //! Keeping a node's certificate alive: the next one at two thirds of its life, while everything else
 //! goes on.
 
+use hutong_schema::words::in_full;
 use std::{sync::Arc, time::Duration};
 
 use hutong_certs::{
@@ -12,7 +13,6 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::in_full;
 use crate::link::{EnrolFailure, Node, Wanted};
 
 /// The clock is looked at this often: it may be set, or the machine may have slept.

@@ -1,6 +1,7 @@
 //! The status socket: one request per connection, a JSON line each way. Only the user who runs the
 //! agent may use it.
 
+use hutong_schema::words::in_full;
 use std::{os::unix::fs::PermissionsExt, path::Path, sync::Arc, time::Duration};
 
 use hutong_schema::ids::{NodeName, ResourceCode};
@@ -13,7 +14,7 @@ use tokio::{
 };
 
 use super::{
-    Agent, StartError, in_full,
+    Agent, StartError,
     questions::{self, Question},
     report::AgentReport,
 };

@@ -136,7 +136,7 @@ async fn visit(
     let dialler = Dialler::open(&config.hub_address)?;
     let visitor = Session::visit(&dialler, &tls, store.instance()).await.map_err(|error| {
         let advice = error.advice().map(|advice| format!("; {advice}")).unwrap_or_default();
-        anyhow!("{}{advice}", crate::app::in_full(&error))
+        anyhow!("{}{advice}", hutong_schema::words::in_full(&error))
     })?;
     let answer = questions::perform(visitor.session(), question).await;
     drop(visitor);

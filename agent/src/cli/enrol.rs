@@ -1,5 +1,6 @@
 //! `enrol`
 
+use hutong_schema::words::in_full;
 use std::{io::Read, path::Path, process::ExitCode};
 
 use anyhow::{Context, bail};
@@ -10,11 +11,7 @@ use hutong_certs::{
 use tokio::task::JoinSet;
 
 use super::EnrolArgs;
-use crate::{
-    app::{enrol, in_full},
-    config::Config,
-    link::Dialler,
-};
+use crate::{app::enrol, config::Config, link::Dialler};
 
 pub(super) async fn enrol(
     args: EnrolArgs,

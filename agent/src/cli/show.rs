@@ -77,9 +77,11 @@ pub(super) fn check(config: &Config) -> anyhow::Result<ExitCode> {
                     ));
                 }
                 Ok(_) => {}
-                Err(error) => {
-                    problems.push(format!("node {}: {}", node.name, crate::app::in_full(&error)))
-                }
+                Err(error) => problems.push(format!(
+                    "node {}: {}",
+                    node.name,
+                    hutong_schema::words::in_full(&error)
+                )),
             }
         } else if !tokens.contains_key(&node.name) {
             problems.push(format!("node {}: no certificate and no join token for it", node.name));
@@ -88,9 +90,11 @@ pub(super) fn check(config: &Config) -> anyhow::Result<ExitCode> {
         if let Some(path) = &node.catalogue {
             match catalogue::read(path) {
                 Ok(file) => registered = Some(file.entries),
-                Err(error) => {
-                    problems.push(format!("node {}: {}", node.name, crate::app::in_full(&error)))
-                }
+                Err(error) => problems.push(format!(
+                    "node {}: {}",
+                    node.name,
+                    hutong_schema::words::in_full(&error)
+                )),
             }
         }
         for publish in &node.publish {

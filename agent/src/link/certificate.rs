@@ -1,5 +1,6 @@
 //! A node's certificate and the roots that it trusts, as its connections use and lose them.
 
+use hutong_schema::words::in_full;
 use std::sync::Arc;
 
 use hutong_certs::{
@@ -11,7 +12,7 @@ use hutong_certs::{
 use hutong_schema::wire::v1::{RefusalCode, control::RootsHeld};
 use tokio::sync::watch;
 
-use super::{LinkError, Node, Process, failure::CLOCKS_DIFFER_MS, node::chain};
+use super::{LinkError, Node, Process, failure::CLOCKS_DIFFER_MS};
 
 impl Node {
     /// The present certificate.
@@ -70,7 +71,7 @@ impl Node {
                 self.tls.roots.replace(roots);
             }
             Ok(Err(error)) => {
-                let reason = chain(&error);
+                let reason = in_full(&error);
                 tracing::error!(node = %self.name(), reason, "the hub's authorities were not taken");
             }
             Err(_) => {}

@@ -4,12 +4,13 @@
 //! open, otherwise whoever asks. The holder answers the questions that lie on the desk, so that a
 //! check never meets a commit.
 
+use hutong_schema::words::in_full;
 use tokio::sync::{Mutex, MutexGuard, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use hutong_schema::grant::GrantId;
 
-use super::{Node, Subscription, SubscriptionOptions, node::chain};
+use super::{Node, Subscription, SubscriptionOptions};
 use crate::sinks::{Checked, Sink, SinkError};
 
 /// Questions that lie on a desk; one check answers all. Who asks waits when it is full.
@@ -86,7 +87,7 @@ pub(super) async fn file_is_known(node: &Node, grant: GrantId, cancel: &Cancella
         if let Err(error) = &checked
             && !cancel.is_cancelled()
         {
-            tracing::warn!(%grant, reason = chain(error), "the delivered file could not be checked");
+            tracing::warn!(%grant, reason = in_full(error), "the delivered file could not be checked");
         }
         answer_all(asked, checked.is_ok());
     }

@@ -1,5 +1,6 @@
 //! Receiving over one session: which grants there are, and a stream for each.
 
+use hutong_schema::words::in_full;
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use hutong_schema::{
@@ -16,7 +17,6 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     Backoff, LinkError, Node, Session, SubscriptionOptions,
     deliver::{DeliverEnd, DeliverFailure, Delivering},
-    node::chain,
     subscription::Phase,
 };
 use crate::{sinks::SinkError, spool::StoreError};
@@ -68,7 +68,7 @@ pub(super) async fn serve(
                 }
             }
             Err(error) => {
-                tracing::warn!(node = %deliveries.node.name(), reason = chain(&error), "the grants could not be asked for");
+                tracing::warn!(node = %deliveries.node.name(), reason = in_full(&error), "the grants could not be asked for");
                 tokio::select! {
                     () = tokio::time::sleep(SOON) => {}
                     () = deliveries.scope.cancelled() => return,
@@ -160,7 +160,7 @@ impl Deliveries {
                         Ok(false) => {
                             return subscription.set(Phase::StandsStill(refused.to_string()));
                         }
-                        Err(error) => subscription.set(Phase::StandsStill(chain(&error))),
+                        Err(error) => subscription.set(Phase::StandsStill(in_full(&error))),
                     }
                 }
                 DeliverFailure::Refused(refused) => {
@@ -174,7 +174,7 @@ impl Deliveries {
                     }
                 }
                 DeliverFailure::Sink(error) => {
-                    let reason = chain(error);
+                    let reason = in_full(error);
                     tracing::error!(%grant, reason, "the subscription stands still; it is tried again");
                     subscription.set(Phase::StandsStill(reason));
                 }

@@ -1,6 +1,7 @@
 //! The catalogue entries of a node's publications: applied from its file, fetched from the hub,
 //! remembered for a start without it.
 
+use hutong_schema::words::in_full;
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use hutong_schema::{
@@ -11,7 +12,6 @@ use hutong_schema::{
 use super::{
     LinkError, Node, Publication, Session,
     catalogue::{self, CatalogueFileError},
-    node::chain,
 };
 use crate::spool::{Area, Store, StoreError, WriteBatch};
 
@@ -47,7 +47,7 @@ pub(super) async fn prepare(node: &Arc<Node>, session: &Session) -> Result<(), L
                 node.set_catalogue_trouble(None);
             }
             Err(trouble) => {
-                let text = chain(&trouble);
+                let text = in_full(&trouble);
                 tracing::error!(node = %node.name(), reason = text,
                     "the catalogue was not applied; resources that are registered already go on");
                 node.set_catalogue_trouble(Some(text));

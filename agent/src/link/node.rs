@@ -1,5 +1,6 @@
 //! One node: its connection, kept as long as the agent runs.
 
+use hutong_schema::words::in_full;
 use std::{
     collections::BTreeMap,
     sync::{
@@ -325,7 +326,7 @@ impl Node {
     /// Notes why there is no connection, and tells it when it is news.
     fn away(&self, error: &LinkError, failures: u32) {
         let mut held = self.state.lock();
-        let reason = chain(error);
+        let reason = in_full(error);
         let (since, news) = match &*held {
             LinkState::Away { since, reason: before, .. } => (*since, *before != reason),
             LinkState::Idle | LinkState::Connecting | LinkState::Connected { .. } => {
@@ -343,18 +344,4 @@ impl Node {
         }
         *held = LinkState::Away { since, reason, advice, failures };
     }
-}
-
-/// An error with all its sources.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        let more = inner.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        source = inner.source();
-    }
-    text
 }

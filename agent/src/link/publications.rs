@@ -1,6 +1,7 @@
 //! Publishing over one session: the catalogue first, then the publications that have work, a few
 //! streams at once.
 
+use hutong_schema::words::in_full;
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -12,7 +13,6 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     Backoff, Hindrance, LinkError, Node, Publication, Session, entries,
-    node::chain,
     publish::Publishing,
     publish_end::{Next, Patience, PublishFailure, is_news, next},
 };
@@ -47,7 +47,7 @@ pub(super) async fn serve(
             tracing::debug!(node = %node.name(), %error, "the catalogue was not settled");
             return;
         }
-        let reason = chain(&error);
+        let reason = in_full(&error);
         tracing::warn!(node = %node.name(), reason, "the catalogue was not settled; the hub is asked again");
         let wait = backoff.next(rand::random()).max(SOON);
         if pause(wait, &scope).await.is_none() {
@@ -141,7 +141,7 @@ async fn publish(
         };
         fresh = false;
         gaps = if is_gap(&failure) { gaps + 1 } else { 0 };
-        let reason = chain(&failure);
+        let reason = in_full(&failure);
         match next(&failure, |by| publication.may_recover(by), gaps) {
             Next::Reconnect if session.is_over() || scope.is_cancelled() => return Some(SOON),
             Next::Reconnect => {
@@ -307,7 +307,7 @@ async fn map_again(
         }
     };
     if !is_news(before, known(), waiting) {
-        stand_still(publication, failure, chain(failure));
+        stand_still(publication, failure, in_full(failure));
         return Some(super::publish_end::STAND_STILL);
     }
     tracing::warn!(%resource, ?waiting, now = known(), "the schema changed; the source is mapped again");

@@ -1,8 +1,8 @@
 use hutong_schema::rules::RejectReason;
 
 use super::*;
-use crate::app::in_full;
 use crate::testing::entry;
+use hutong_schema::words::in_full;
 
 struct Read {
     rows: Vec<(u64, String)>,

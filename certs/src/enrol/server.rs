@@ -3,8 +3,9 @@
 use std::fmt::Display;
 use std::time::Duration;
 
-use hutong_schema::wire::frame::{self, FrameError};
+use hutong_schema::wire::frame;
 use hutong_schema::wire::v1::{Refused, kind};
+use hutong_schema::words::in_full;
 use jiff::{SignedDuration, Timestamp};
 use rustls_pki_types::CertificateDer;
 
@@ -292,18 +293,6 @@ async fn read_request(reader: &mut FrameReader) -> Result<Asked, StreamError> {
         }
         _ => Asked::Enrol(frame::expect(&content)?),
     })
-}
-
-/// An error with its causes, in one line.
-fn in_full(error: &FrameError) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 fn accepted(redemption: Redemption, now: Timestamp) -> Result<bool, (EnrolRefusal, String)> {

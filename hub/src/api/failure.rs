@@ -7,12 +7,12 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use hutong_schema::wire::v1::{RefusalCode, Refused};
+use hutong_schema::words::in_full;
 
 use super::types::Failure;
 use crate::{
     govern::{Denied, Problem},
     views::ViewError,
-    words::in_full,
 };
 
 /// Why a command is answered with an error.

@@ -54,7 +54,7 @@ pub(super) enum NotGreeted {
 impl NotGreeted {
     /// With its causes, in one line.
     pub(super) fn in_full(&self) -> String {
-        crate::words::in_full(self)
+        hutong_schema::words::in_full(self)
     }
 }
 

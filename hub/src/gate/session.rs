@@ -1,5 +1,6 @@
 //! One connection of a node, from greeting to goodbye.
 
+use hutong_schema::words::in_full;
 use std::{sync::Arc, time::Instant};
 
 use hutong_certs::stream::{FrameReader, FrameWriter, StreamError};
@@ -20,7 +21,7 @@ use super::{
     publish as intake, question, refusals,
     shares::Share,
 };
-use crate::{numbers::NodeNo, routes::RouteError, words::in_full};
+use crate::{numbers::NodeNo, routes::RouteError};
 
 /// What a peer is told to wait whose frame found no room, milliseconds.
 const BUSY_MS: u32 = 1_000;

@@ -1,14 +1,12 @@
 //! What a delivery tells of its rows: digests at checkpoints, and whether the file still holds them.
 
+use hutong_schema::words::in_full;
 use std::time::Instant;
 
 use hutong_schema::wire::v1::subscribe::{CheckpointReport, Cursor};
 
 use super::{
-    super::{
-        check::{Asked, answer_all},
-        node::chain,
-    },
+    super::check::{Asked, answer_all},
     DeliverFailure, Delivery,
 };
 use crate::sinks::{Checked, SinkError};
@@ -53,7 +51,7 @@ impl Delivery<'_> {
             ) => {
                 // Nothing happened: rows are taken as before.
                 if !self.of.cancel.is_cancelled() {
-                    tracing::warn!(%grant, reason = chain(&error), "the delivered file could not be checked");
+                    tracing::warn!(%grant, reason = in_full(&error), "the delivered file could not be checked");
                 }
                 answer_all(asked, false);
                 return Ok(Checked::Same);

@@ -6,12 +6,7 @@ use super::{peer::Peer, *};
 async fn trouble(publishes: bool) -> Option<String> {
     let peer = Peer::start();
     let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(&folder.path().join("store"), OPTIONS).unwrap();
-    let mut publications = Vec::new();
-    if publishes {
-        let wanted = vec![("n1".parse().unwrap(), entry().code)];
-        publications.push((store.open_streams(wanted).await.unwrap()[0], entry().code));
-    }
+    let (store, publications) = store_of(folder.path(), publishes).await;
     let dialler = Dialler::open(&peer.address.to_string()).unwrap();
     let process = Process::new(
         dialler.clone(),

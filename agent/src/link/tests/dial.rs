@@ -55,12 +55,7 @@ struct Kept {
 impl Kept {
     async fn new(hub: &Hub, patience: Patience, publishes: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(&folder.path().join("store"), OPTIONS).unwrap();
-        let mut publications = Vec::new();
-        if publishes {
-            let wanted = vec![("n1".parse().unwrap(), entry().code)];
-            publications.push((store.open_streams(wanted).await.unwrap()[0], entry().code));
-        }
+        let (store, publications) = store_of(folder.path(), publishes).await;
         let address = hub.endpoint.local_addr().unwrap().to_string();
         let cancel = CancellationToken::new();
         let process = Process::new(

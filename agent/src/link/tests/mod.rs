@@ -7,8 +7,9 @@ mod dial;
 mod peer;
 mod publish;
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
+use hutong_schema::ids::ResourceCode;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -34,12 +35,22 @@ struct Setup {
     cancel: CancellationToken,
 }
 
+/// A node's store, with a stream for its publication if it has one.
+async fn store_of(folder: &Path, publishes: bool) -> (Store, Vec<(StreamId, ResourceCode)>) {
+    let store = Store::open(&folder.join("store"), OPTIONS).unwrap();
+    let mut publications = Vec::new();
+    if publishes {
+        let wanted = vec![("n1".parse().unwrap(), entry().code)];
+        publications.push((store.open_streams(wanted).await.unwrap()[0], entry().code));
+    }
+    (store, publications)
+}
+
 impl Setup {
     async fn new(peer: Peer) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(&folder.path().join("store"), OPTIONS).unwrap();
-        let wanted = vec![("n1".parse().unwrap(), entry().code)];
-        let stream = store.open_streams(wanted).await.unwrap()[0];
+        let (store, publications) = store_of(folder.path(), true).await;
+        let stream = publications[0].0;
         let (scans, wishes) = mpsc::channel(8);
         let cancel = CancellationToken::new();
         let process = Process::new(
@@ -53,7 +64,7 @@ impl Setup {
             name: "n1".parse().unwrap(),
             folder: hutong_certs::enrol::NodeFolder::new(folder.path().join("nodes/n1")),
             catalogue: None,
-            publications: vec![(stream, entry().code)],
+            publications,
             subscriptions: vec![SubscriptionOptions {
                 grant: None,
                 folder: folder.path().join("out"),

@@ -119,14 +119,7 @@ impl Disorder {
 /// What the peer is told, with all causes.
 impl From<&Disorder> for Refused {
     fn from(disorder: &Disorder) -> Self {
-        let mut text = disorder.to_string();
-        let mut cause = std::error::Error::source(disorder);
-        while let Some(error) = cause {
-            text.push_str(": ");
-            text.push_str(&error.to_string());
-            cause = error.source();
-        }
-        Self::new(disorder.code(), text)
+        Self::new(disorder.code(), crate::words::in_full(disorder))
     }
 }
 
