@@ -90,7 +90,7 @@ pub(crate) fn agent_records(bytes: &[u8]) {
     if let Ok(record) = Record::decode(bytes) {
         let again = record.encode().unwrap();
         assert_eq!(Record::decode(&again).unwrap(), record);
-        let _ = (record.position(), record.consistent(), record.grant_view());
+        let _ = (record.resumption(), record.consistent(), record.grant_view());
     }
     if let Ok(record) = codec::decode::<StreamRecord>(bytes) {
         let _ = (record.state.is_drained(), record.state.checkpoint_due());

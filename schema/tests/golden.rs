@@ -203,6 +203,7 @@ fn subscribing(frames: &mut Frames) {
         SubscribeOpen {
             grant: GrantId(1),
             cursor: Some(cursor()),
+            consistent_at: Some(cursor()),
             resume: Some(SnapshotResume { start: cursor(), last_key: key() }),
             credit_bytes: 1,
         },
@@ -236,7 +237,7 @@ fn subscribing(frames: &mut Frames) {
     );
     frames.add("checkpoint_mark", CheckpointMark { cursor: cursor() });
     frames.add("withdrawn", Withdrawn { reason: "ended".into() });
-    frames.add_borrowed("repair", &Repair { block: packed() });
+    frames.add_borrowed("repair", &Repair { at: cursor(), block: packed() });
     frames.add("credit", Credit { bytes: 1 << 20, cursor: Some(cursor()) });
     frames.add(
         "checkpoint_report",

@@ -344,7 +344,8 @@ fn seeds_of_agent() -> Vec<Seed> {
     let cursor = Cursor { incarnation: 1, generation: 2, seq: 300, feed_hash: [9; 16] };
     let live = Record { cursor: Some(cursor), length: 70, ..Record::default() };
     let view = Json::of(&"no view").expect("JSON");
-    let staged = Staged { view, start: cursor, last_key: None, length: 7, rows: 1 };
+    let (last_key, consistent_at) = (None, cursor);
+    let staged = Staged { view, start: cursor, last_key, consistent_at, length: 7, rows: 1 };
     let staged = Record { staged: Some(staged), ..Record::default() };
     let stream = StreamRecord {
         node: "n0001".parse().expect("a name"),

@@ -10,7 +10,6 @@ pub mod report;
 mod scans;
 pub mod socket;
 
-use hutong_schema::words::in_full;
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
@@ -22,6 +21,7 @@ use hutong_certs::{
     join::{JoinToken, sheet::SheetError},
 };
 use hutong_schema::ids::{NodeName, ResourceCode};
+use hutong_schema::words::in_full;
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};

@@ -1,7 +1,6 @@
 //! Keeping a node's certificate alive: the next one at two thirds of its life, while everything else
 //! goes on.
 
-use hutong_schema::words::in_full;
 use std::{sync::Arc, time::Duration};
 
 use hutong_certs::{
@@ -9,6 +8,7 @@ use hutong_certs::{
     enrol::{EnrolError, EnrolRefusal, NodeFolder},
 };
 use hutong_schema::wire::v1::RefusalCode;
+use hutong_schema::words::in_full;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;

@@ -1,10 +1,10 @@
 //! The status socket: one request per connection, a JSON line each way. Only the user who runs the
 //! agent may use it.
 
-use hutong_schema::words::in_full;
 use std::{os::unix::fs::PermissionsExt, path::Path, sync::Arc, time::Duration};
 
 use hutong_schema::ids::{NodeName, ResourceCode};
+use hutong_schema::words::in_full;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::{

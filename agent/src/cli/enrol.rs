@@ -1,6 +1,5 @@
 //! `enrol`
 
-use hutong_schema::words::in_full;
 use std::{io::Read, path::Path, process::ExitCode};
 
 use anyhow::{Context, bail};
@@ -8,6 +7,7 @@ use hutong_certs::{
     enrol::NodeFolder,
     join::{JoinToken, sheet},
 };
+use hutong_schema::words::in_full;
 use tokio::task::JoinSet;
 
 use super::EnrolArgs;

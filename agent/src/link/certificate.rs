@@ -1,6 +1,5 @@
 //! A node's certificate and the roots that it trusts, as its connections use and lose them.
 
-use hutong_schema::words::in_full;
 use std::sync::Arc;
 
 use hutong_certs::{
@@ -10,6 +9,7 @@ use hutong_certs::{
     tls::{AgentTls, By},
 };
 use hutong_schema::wire::v1::{RefusalCode, control::RootsHeld};
+use hutong_schema::words::in_full;
 use tokio::sync::watch;
 
 use super::{LinkError, Node, Process, failure::CLOCKS_DIFFER_MS};

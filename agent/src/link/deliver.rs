@@ -33,7 +33,9 @@ use super::{
     subscription::{Phase, Subscription},
 };
 use crate::{
-    sinks::{Begin, Checked, Dirty, Disposal, LineFormat, Sink, SinkError, TakeError, Taken},
+    sinks::{
+        Begin, Checked, Dirty, Disposal, LineFormat, Resumption, Sink, SinkError, TakeError, Taken,
+    },
     spool::Store,
 };
 
@@ -122,10 +124,11 @@ impl Delivering<'_> {
         let desk = self.subscription.checks.desk().await;
         let sink = self.open_sink().await?;
         let (mut reader, mut writer) = self.session.open().await?;
-        let (cursor, resume) = sink.record().position();
+        let Resumption { cursor, consistent_at, resume } = sink.record().resumption();
         let open = SubscribeOpen {
             grant: self.subscription.key.grant,
             cursor,
+            consistent_at,
             resume,
             credit_bytes: WINDOW,
         };

@@ -1,6 +1,5 @@
 //! Receiving over one session: which grants there are, and a stream for each.
 
-use hutong_schema::words::in_full;
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use hutong_schema::{
@@ -9,6 +8,7 @@ use hutong_schema::{
         RefusalCode,
         command::{GrantList, GrantPage},
     },
+    words::in_full,
 };
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;

@@ -1,12 +1,12 @@
 //! The catalogue entries of a node's publications: applied from its file, fetched from the hub,
 //! remembered for a start without it.
 
-use hutong_schema::words::in_full;
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use hutong_schema::{
     catalogue::CatalogueEntry,
     wire::v1::{RefusalCode, Refused},
+    words::in_full,
 };
 
 use super::{

@@ -1,6 +1,5 @@
 //! One node: its connection, kept as long as the agent runs.
 
-use hutong_schema::words::in_full;
 use std::{
     collections::BTreeMap,
     sync::{
@@ -15,6 +14,7 @@ use hutong_schema::{
     catalogue::CatalogueEntry,
     grant::GrantId,
     ids::{NodeName, ResourceCode},
+    words::in_full,
 };
 use parking_lot::Mutex;
 use tokio::sync::{Notify, SemaphorePermit, mpsc, watch};

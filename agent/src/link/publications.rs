@@ -1,13 +1,13 @@
 //! Publishing over one session: the catalogue first, then the publications that have work, a few
 //! streams at once.
 
-use hutong_schema::words::in_full;
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use hutong_schema::wire::v1::RefusalCode;
+use hutong_schema::words::in_full;
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 

@@ -24,7 +24,7 @@ pub use compare::read_back;
 pub use file::FileFailure;
 pub use lines::{Layout, LineFormat, Lines};
 pub use places::Disposal;
-pub use record::{Begin, Record, Side, Staged};
+pub use record::{Begin, Record, Resumption, Side, Staged};
 pub use sink::{Checked, Dirty, Sink, TakeError, Taken};
 pub use subscription::{SubscriptionKey, SubscriptionView, answer, known, of_image};
 

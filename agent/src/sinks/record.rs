@@ -67,10 +67,23 @@ pub struct Staged {
     pub start: Cursor,
     /// Last key held; `None` before the first chunk.
     pub last_key: Option<Key>,
+    /// Position of the last chunk held.
+    pub consistent_at: Cursor,
     /// Durable length of the staged file, bytes.
     pub length: u64,
     /// Rows in it.
     pub rows: u64,
+}
+
+/// Where delivery is to go on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Resumption {
+    /// Position, once a snapshot is complete.
+    pub cursor: Option<Cursor>,
+    /// What is held is consistent only once the cursor has passed this; `None` when it is already.
+    pub consistent_at: Option<Cursor>,
+    /// Where an unfinished snapshot stands.
+    pub resume: Option<SnapshotResume>,
 }
 
 /// What beginning a delivery means for the files.
@@ -102,14 +115,23 @@ impl Record {
     }
 
     /// Where delivery is to go on.
-    pub fn position(&self) -> (Option<Cursor>, Option<SnapshotResume>) {
-        let resume = self.staged.as_ref().and_then(|staged| {
-            Some(SnapshotResume { start: staged.start, last_key: staged.last_key.clone()? })
-        });
-        match resume {
-            // An unfinished snapshot replaces what is held: the older cursor is not told.
-            Some(resume) => (None, Some(resume)),
-            None => (self.cursor, None),
+    pub fn resumption(&self) -> Resumption {
+        // An unfinished snapshot replaces what is held: the older cursor is not told.
+        if let Some(staged) = &self.staged
+            && let Some(last_key) = staged.last_key.clone()
+        {
+            let resume = SnapshotResume { start: staged.start, last_key };
+            let consistent_at = Some(staged.consistent_at);
+            return Resumption { cursor: None, consistent_at, resume: Some(resume) };
+        }
+        let consistent_at = if self.consistent() { None } else { self.consistent_at };
+        Resumption { cursor: self.cursor, consistent_at, resume: None }
+    }
+
+    /// Rows were read at a position that the cursor may not have reached.
+    pub(super) fn ahead(&mut self, at: Cursor) {
+        if self.consistent_at.is_none_or(|known| known.seq < at.seq) {
+            self.consistent_at = Some(at);
         }
     }
 
@@ -139,6 +161,7 @@ impl Record {
                     view: view.clone(),
                     start: *start,
                     last_key: None,
+                    consistent_at: *start,
                     length: 0,
                     rows: 0,
                 });
@@ -196,22 +219,35 @@ mod tests {
     #[test]
     fn a_snapshot_is_resumed_at_its_last_key_and_swapped_at_its_end() {
         let mut record = Record::default();
-        assert_eq!(record.position(), (None, None));
+        assert_eq!(record.resumption(), Resumption::default());
         assert_eq!(record.begin(&view_json(1), &snapshot(cursor(5))).unwrap(), Begin::Fresh);
-        assert_eq!(record.position(), (None, None), "nothing to resume before the first chunk");
+        assert_eq!(
+            record.resumption(),
+            Resumption::default(),
+            "nothing to resume before the first chunk"
+        );
         let staged = record.staged.as_mut().unwrap();
         (staged.last_key, staged.length, staged.rows) = (Some(Key(b"k".to_vec())), 70, 3);
+        staged.consistent_at = cursor(6);
         let resume = SnapshotResume { start: cursor(5), last_key: Key(b"k".to_vec()) };
-        assert_eq!(record.position(), (None, Some(resume)));
+        let consistent_at = Some(cursor(6));
+        let resumption = Resumption { cursor: None, consistent_at, resume: Some(resume) };
+        assert_eq!(record.resumption(), resumption);
         let mut record = Record::decode(&record.encode().unwrap()).unwrap();
         let resumed = DeliveryMode::Resume { start: cursor(5) };
         assert_eq!(record.begin(&view_json(1), &resumed).unwrap(), Begin::Staged);
         record.end_snapshot(&SnapshotEnd { start: cursor(5), consistent_at: cursor(7) }).unwrap();
         assert_eq!((record.length, record.changes, record.side), (70, 3, Side::B));
         assert!(record.rename_due && !record.consistent());
+        let resumption = |cursor, consistent_at| Resumption { cursor, consistent_at, resume: None };
+        assert_eq!(record.resumption(), resumption(Some(cursor(5)), Some(cursor(7))));
         record.cursor = Some(cursor(7));
         assert!(record.consistent());
-        assert_eq!(record.position(), (Some(cursor(7)), None));
+        assert_eq!(record.resumption(), resumption(Some(cursor(7)), None));
+        record.ahead(cursor(9));
+        assert!(!record.consistent());
+        record.ahead(cursor(8));
+        assert_eq!(record.resumption(), resumption(Some(cursor(7)), Some(cursor(9))));
     }
 
     #[test]

@@ -211,17 +211,23 @@ impl Sink {
         Ok(begin)
     }
 
-    /// Takes a part of the snapshot. Not durable before [`commit`](Self::commit).
+    /// Takes a part of the snapshot, read at a position. Not durable before [`commit`](Self::commit).
     ///
     /// # Errors
     /// When no snapshot is under way, the part does not fit its description, or the file fails.
-    pub fn chunk(&mut self, last_key: &[u8], block: Packed<'_>) -> Result<(), SinkError> {
+    pub fn chunk(
+        &mut self,
+        at: Cursor,
+        last_key: &[u8],
+        block: Packed<'_>,
+    ) -> Result<(), SinkError> {
         if self.record.staged.is_none() {
             return Err(SinkError::Delivery("a part of no snapshot".to_owned()));
         }
         let rows = self.rows(block)?;
         if let Some(staged) = &mut self.record.staged {
             staged.last_key = Some(Key(last_key.to_vec()));
+            staged.consistent_at = at;
             staged.rows += rows;
         }
         Ok(())
@@ -245,11 +251,11 @@ impl Sink {
         Ok(())
     }
 
-    /// Takes rows that are sent again; the cursor stays.
+    /// Takes rows that are sent again, read at a position; the cursor stays.
     ///
     /// # Errors
     /// As [`chunk`](Self::chunk).
-    pub fn repair(&mut self, block: Packed<'_>) -> Result<(), SinkError> {
+    pub fn repair(&mut self, at: Cursor, block: Packed<'_>) -> Result<(), SinkError> {
         if self.record.staged.is_some() || self.record.cursor.is_none() {
             return Err(SinkError::Delivery(
                 "a repair before the snapshot was complete".to_owned(),
@@ -257,6 +263,7 @@ impl Sink {
         }
         let rows = self.rows(block)?;
         self.record.changes += rows;
+        self.record.ahead(at);
         Ok(())
     }
 

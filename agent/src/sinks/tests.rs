@@ -41,7 +41,7 @@ async fn snapshot(sink: &mut Sink, start: u64, rows: &[(&str, Option<&str>)]) {
     let mode = DeliveryMode::Snapshot { start: cursor(start), because: None };
     assert_eq!(sink.begin(&ready(mode)).await.unwrap(), Begin::Fresh);
     if let Some((last, _)) = rows.last() {
-        sink.chunk(last.as_bytes(), packed(&block(rows))).unwrap();
+        sink.chunk(cursor(start), last.as_bytes(), packed(&block(rows))).unwrap();
     }
     let end = SnapshotEnd { start: cursor(start), consistent_at: cursor(start) };
     sink.end_snapshot(&end).await.unwrap();
@@ -79,7 +79,7 @@ async fn snapshot_and_tail_are_in_file_digest_and_cursor() {
     sink.checkpoint(cursor(7)).unwrap();
     sink.commit().await.unwrap();
     assert_eq!(held(sink.path()), pairs(&[("a\x1f1", Some("one")), ("a\x1f3", Some("three"))]));
-    assert_eq!(sink.record().position().0, Some(cursor(7)));
+    assert_eq!(sink.record().resumption().cursor, Some(cursor(7)));
     assert!(sink.record().consistent());
 
     let mut expected = DigestBuilder::new();
@@ -113,7 +113,11 @@ async fn whatever_stands_behind_the_durable_length_is_cut_and_delivered_again() 
         drop(sink);
         std::fs::write(&path, &durable[..missing]).unwrap();
         let sink = open(folder.path(), LineFormat::Jsonl).await;
-        assert_eq!(sink.record().position(), (None, None), "a shorter file is delivered anew");
+        assert_eq!(
+            sink.record().resumption(),
+            Resumption::default(),
+            "a shorter file is delivered anew"
+        );
     }
 }
 
@@ -128,20 +132,25 @@ async fn an_unfinished_snapshot_goes_on_and_the_old_file_stays_until_it_is_compl
 
     let mode = DeliveryMode::Snapshot { start: cursor(5), because: Some("generation".to_owned()) };
     sink.begin(&ready(mode)).await.unwrap();
-    sink.chunk(b"a\x1f2", packed(&block(&[("a\x1f1", Some("new")), ("a\x1f2", Some("x"))])))
-        .unwrap();
+    sink.chunk(
+        cursor(6),
+        b"a\x1f2",
+        packed(&block(&[("a\x1f1", Some("new")), ("a\x1f2", Some("x"))])),
+    )
+    .unwrap();
     sink.commit().await.unwrap();
     // Not committed: lost with the process.
-    sink.chunk(b"a\x1f3", packed(&block(&[("a\x1f3", Some("lost"))]))).unwrap();
+    sink.chunk(cursor(6), b"a\x1f3", packed(&block(&[("a\x1f3", Some("lost"))]))).unwrap();
     drop(sink);
 
     let mut sink = open(folder.path(), LineFormat::Csv).await;
     assert_eq!(std::fs::read_to_string(&path).unwrap(), old);
-    let (none, resume) = sink.record().position();
+    let Resumption { cursor: none, consistent_at, resume } = sink.record().resumption();
     assert_eq!((none, &resume.unwrap().last_key.0[..]), (None, &b"a\x1f2"[..]));
+    assert_eq!(consistent_at, Some(cursor(6)));
     let mode = DeliveryMode::Resume { start: cursor(5) };
     assert_eq!(sink.begin(&ready(mode)).await.unwrap(), Begin::Staged);
-    sink.chunk(b"a\x1f3", packed(&block(&[("a\x1f3", Some("again"))]))).unwrap();
+    sink.chunk(cursor(6), b"a\x1f3", packed(&block(&[("a\x1f3", Some("again"))]))).unwrap();
     let end = SnapshotEnd { start: cursor(5), consistent_at: cursor(6) };
     sink.end_snapshot(&end).await.unwrap();
     assert!(!sink.record().consistent());
@@ -208,7 +217,7 @@ async fn a_withdrawn_grants_data_are_kept_aside_or_deleted() {
         }
         let sink = open(folder.path(), LineFormat::Jsonl).await;
         assert_eq!(sink.record().ended.as_deref(), Some("ended"));
-        assert_eq!(sink.record().position(), (None, None));
+        assert_eq!(sink.record().resumption(), Resumption::default());
     }
 }
 
@@ -216,11 +225,11 @@ async fn a_withdrawn_grants_data_are_kept_aside_or_deleted() {
 async fn what_is_out_of_order_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let mut sink = open(folder.path(), LineFormat::Jsonl).await;
-    assert!(sink.chunk(b"a", packed(&block(&[]))).is_err());
+    assert!(sink.chunk(cursor(6), b"a", packed(&block(&[]))).is_err());
     assert!(sink.tail(0, cursor(1), packed(&block(&[]))).is_err());
     snapshot(&mut sink, 5, &[]).await;
     assert!(sink.tail(6, cursor(7), packed(&block(&[]))).is_err());
     assert!(sink.checkpoint(Cursor { seq: 4, ..cursor(4) }).is_err());
-    assert!(sink.chunk(b"a", packed(&block(&[]))).is_err());
+    assert!(sink.chunk(cursor(6), b"a", packed(&block(&[]))).is_err());
     tail(&mut sink, 5, 6, &[("a\x1f1", Some("x"))]);
 }

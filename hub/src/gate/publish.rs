@@ -79,6 +79,7 @@ pub(super) async fn serve(
                     None => return Err(error.into()),
                 },
             },
+            refused = lane.taken_over(), if order.takes() => order.stop(refused),
             () = peer.cancel.cancelled(), if order.takes() => order.end(),
         }
     }

@@ -1,6 +1,5 @@
 //! One connection of a node, from greeting to goodbye.
 
-use hutong_schema::words::in_full;
 use std::{sync::Arc, time::Instant};
 
 use hutong_certs::stream::{FrameReader, FrameWriter, StreamError};
@@ -11,6 +10,7 @@ use hutong_schema::{
         order::{Disorder, Opening},
         v1::{RefusalCode, Refused},
     },
+    words::in_full,
 };
 use tokio_util::sync::CancellationToken;
 

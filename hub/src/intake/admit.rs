@@ -2,7 +2,7 @@
 //! nowhere else. Whatever waits goes into one append; while that is on its way to the disk, the next
 //! is prepared.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use bytes::Bytes;
 use hutong_schema::{
@@ -19,6 +19,7 @@ use super::{
     lanes::{Lanes, Numbered, Verdict},
     permission,
     quota::Reserved,
+    taken_over,
 };
 use crate::{
     log::{self, EntryKind, Log, NewEntry, PartitionId, Submitted},
@@ -29,15 +30,23 @@ use crate::{
 
 /// Something for the owner.
 pub(super) enum Order {
-    /// Where does a lane stand? Answered behind all batches that were admitted before.
+    /// Where does a lane stand? Answered behind all batches that were admitted before. Whoever opened it
+    /// before has no more say in it.
     Open {
         key: LaneKey,
         loaded: Option<LaneStart>,
         fresh: LaneStart,
-        answer: oneshot::Sender<LaneStart>,
+        answer: oneshot::Sender<Opened>,
     },
     /// A validated batch.
     Batch(Box<BatchOrder>),
+}
+
+/// A lane that was opened.
+pub(super) struct Opened {
+    pub(super) at: LaneStart,
+    /// Cancelled when it is opened again.
+    pub(super) taken_over: CancellationToken,
 }
 
 pub(super) struct BatchOrder {
@@ -46,6 +55,7 @@ pub(super) struct BatchOrder {
     pub(super) reserved: Option<Reserved>,
     pub(super) node: NodeNo,
     pub(super) epoch: u32,
+    pub(super) taken_over: CancellationToken,
     pub(super) header: batch::BatchHeader,
     pub(super) chain: ChainHash,
     pub(super) payload: Bytes,
@@ -65,6 +75,8 @@ pub(super) struct Owner<L> {
     partition: PartitionId,
     registry: RegistryHandle,
     lanes: Lanes,
+    /// Who opened each lane last.
+    holders: HashMap<LaneKey, CancellationToken>,
     waiting: mpsc::Receiver<Order>,
 }
 
@@ -75,7 +87,7 @@ struct Group {
 }
 
 enum Answer {
-    Stands(oneshot::Sender<LaneStart>, LaneStart),
+    Stands(oneshot::Sender<Opened>, Opened),
     Stored(Stored),
 }
 
@@ -100,7 +112,8 @@ impl<L: Log> Owner<L> {
         registry: RegistryHandle,
         waiting: mpsc::Receiver<Order>,
     ) -> Self {
-        Self { log, partition, registry, lanes: Lanes::default(), waiting }
+        let (lanes, holders) = (Lanes::default(), HashMap::new());
+        Self { log, partition, registry, lanes, holders, waiting }
     }
 
     pub(super) fn start(self, backlog: Arc<Mutex<Backlog>>, group: usize, tasks: &Tasks) {
@@ -160,7 +173,14 @@ impl<L: Log> Owner<L> {
             match order {
                 Order::Open { key, loaded, fresh, answer } => {
                     let at = self.lanes.open(key, loaded, fresh);
-                    answers.push(Answer::Stands(answer, at));
+                    let taken_over = CancellationToken::new();
+                    // An opening that comes too late takes nothing over.
+                    if at.epoch == fresh.epoch
+                        && let Some(before) = self.holders.insert(key, taken_over.clone())
+                    {
+                        before.cancel();
+                    }
+                    answers.push(Answer::Stands(answer, Opened { at, taken_over }));
                 }
                 Order::Batch(mut order) => {
                     let verdict = self.verdict(&order);
@@ -192,6 +212,8 @@ impl<L: Log> Owner<L> {
         let sender = (order.key, order.node, order.epoch);
         match permission::may_append(&self.registry.read(), sender, &order.header, stored) {
             Err(refused) => Verdict::Refuse(refused),
+            // Cancelled here alone: nothing of an older stream comes behind what a newer one was told.
+            Ok(()) if order.taken_over.is_cancelled() => Verdict::Refuse(taken_over()),
             Ok(()) => self.lanes.judge(Numbered {
                 key: order.key,
                 epoch: order.epoch,

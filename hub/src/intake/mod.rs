@@ -26,6 +26,7 @@ use hutong_schema::{
 };
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
 
 pub use lanes::{LaneKey, LaneStart};
 pub use quota::{Quota, Quotas};
@@ -129,11 +130,21 @@ pub struct Lane {
     node: NodeNo,
     epoch: u32,
     partition: PartitionId,
+    /// Cancelled when the publication is opened again.
+    taken_over: CancellationToken,
     account: Arc<Account>,
     validator: Arc<Validator>,
     /// Last batch stored when it was opened: up to there the sender may repeat batches that follow
     /// an older schema.
     stored: u64,
+}
+
+impl Lane {
+    /// Waits until the publication is opened by a newer stream; this one has no more say in it.
+    pub async fn taken_over(&self) -> Refused {
+        self.taken_over.cancelled().await;
+        taken_over()
+    }
 }
 
 /// A batch that is stored.
@@ -154,6 +165,10 @@ const INLINE_BYTES: u32 = 1536 * 1024;
 /// How long a batch waits for the views to tell whether there is room for it: what was stored before it
 /// on its stream is acknowledged only then.
 const TOLD_WITHIN: Duration = Duration::from_secs(2);
+
+/// When a stream that was taken over may be opened again, ms: two machines with one identity are to be
+/// noticed, not to take turns in haste.
+const TAKEN_OVER_MS: u32 = 1_000;
 
 /// Room in a queue is counted in units of this many bytes.
 const ROOM_UNIT: usize = 1_024;
@@ -235,6 +250,7 @@ impl Intake {
             reserved,
             node: lane.node,
             epoch: lane.epoch,
+            taken_over: lane.taken_over.clone(),
             header,
             chain,
             payload,
@@ -354,6 +370,12 @@ impl Doorway {
     fn behind(&self) -> u64 {
         self.backlog.lock().bytes(*self.applied.borrow())
     }
+}
+
+/// A newer stream of the same publication was opened.
+fn taken_over() -> Refused {
+    let detail = "a newer stream of this publication took over";
+    Refused::new(RefusalCode::NotReady, detail).retry_after(TAKEN_OVER_MS)
 }
 
 /// The hub ends while something is under way.

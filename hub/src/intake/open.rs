@@ -8,7 +8,11 @@ use hutong_schema::wire::v1::{
 };
 use tokio::sync::oneshot;
 
-use super::{Intake, Lane, LaneStart, Shared, Validator, admit::Order, permission, stopping};
+use super::{
+    Intake, Lane, LaneStart, Shared, Validator,
+    admit::{Opened, Order},
+    permission, stopping,
+};
 use crate::{
     govern::{Command, Outcome},
     numbers::NodeNo,
@@ -16,7 +20,8 @@ use crate::{
 };
 
 impl Intake {
-    /// Opens a publication for a node; with epoch 0 a new epoch, which closes all older ones. The
+    /// Opens a publication for a node; with epoch 0 a new epoch, which closes all older ones. Batches of
+    /// an older stream that come behind this answer are refused. The
     /// credit is left to the caller.
     ///
     /// # Errors
@@ -40,7 +45,7 @@ impl Intake {
             epoch => shared.holds_lease(node, &entry, open.shard, epoch)?,
         };
         let partition = entry.partition(shared.registry.read().data_partitions());
-        let at = shared.stand(&entry, open.shard, epoch, partition).await?;
+        let Opened { at, taken_over } = shared.stand(&entry, open.shard, epoch, partition).await?;
         let has_rows = at.last_seq == 0 && shared.may_have_rows(&entry, epoch)?;
         let validator = Arc::new(Validator::new(Arc::clone(&entry.entry)));
         let key = (entry.number, open.shard);
@@ -48,7 +53,7 @@ impl Intake {
         let account = shared.accounts.of(entry.entry.provider, &shared.options.quotas, known);
         let account = account.map_err(|reason| unreadable(&reason))?;
         let stored = at.last_seq;
-        let lane = Lane { key, node, epoch, partition, account, validator, stored };
+        let lane = Lane { key, node, epoch, partition, taken_over, account, validator, stored };
         let ready = PublishReady {
             epoch,
             last_seq: at.last_seq,
@@ -131,18 +136,19 @@ impl Shared {
         shard: u16,
         epoch: u32,
         partition: crate::log::PartitionId,
-    ) -> Result<LaneStart, Refused> {
+    ) -> Result<Opened, Refused> {
         let loaded = self.views.lane(entry.number, shard).map_err(|reason| unreadable(&reason))?;
         let fresh = LaneStart::fresh(&entry.entry.code, shard, epoch);
         let (answer, at) = oneshot::channel();
         let order = Order::Open { key: (entry.number, shard), loaded, fresh, answer };
         self.doorway(partition)?.orders.send(order).await.map_err(|_| stopping())?;
-        let at = at.await.map_err(|_| stopping())?;
-        if at.epoch != epoch {
-            let detail = format!("epoch {epoch} is closed, {} is in force", at.epoch);
-            return Err(Refused::new(RefusalCode::Fenced, detail).expecting(at.epoch.into()));
+        let opened = at.await.map_err(|_| stopping())?;
+        let in_force = opened.at.epoch;
+        if in_force != epoch {
+            let detail = format!("epoch {epoch} is closed, {in_force} is in force");
+            return Err(Refused::new(RefusalCode::Fenced, detail).expecting(in_force.into()));
         }
-        Ok(at)
+        Ok(opened)
     }
 
     /// Whether an earlier epoch left rows here: rather yes where the views have not caught up, for

@@ -18,6 +18,7 @@ use crate::{
 };
 
 mod quotas;
+mod taken_over;
 
 const PARTITIONS: u16 = 2;
 const GOOD_KEY: &[u8] = b"11010519491231002X";

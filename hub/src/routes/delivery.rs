@@ -7,8 +7,13 @@ use hutong_schema::wire::v1::subscribe::{CheckpointReport, Cursor};
 use tokio::sync::{Notify, watch};
 
 use super::{
-    Parcel, Plan, RouteError, Router, parcel::Packer, shared::Follower,
-    subscriptions::Registration, tail::Pending, turns::Class,
+    Parcel, Plan, RouteError, Router,
+    parcel::{Packer, Repaired},
+    shared::Follower,
+    short,
+    subscriptions::Registration,
+    tail::Pending,
+    turns::Class,
 };
 use crate::log::Offset;
 
@@ -165,12 +170,15 @@ impl Delivery {
     fn repaired(&mut self, keys: &BTreeSet<Vec<u8>>) -> Result<Step, RouteError> {
         let snapshot = self.router.views.snapshot();
         let as_of = snapshot.as_of(self.plan.place)?;
+        let feed = snapshot.feed_state(self.plan.place)?;
+        let at = self.router.cursor(&self.plan, feed.seq, short(&feed.hash));
         for key in keys {
             let row = snapshot.row(self.plan.place, key)?;
             let row = row.filter(|row| self.plan.filter.matches(key, row.as_ref(), as_of));
             self.packer.push(key, row.as_ref().map(|row| row.as_ref()), &self.plan.columns)?;
         }
-        Ok(Step::Parcel(Parcel::Repair(self.packer.pack()?)))
+        let block = self.packer.pack()?;
+        Ok(Step::Parcel(Parcel::Repair(Repaired { at, block })))
     }
 
     fn ended(&self) -> Option<String> {

@@ -175,7 +175,7 @@ impl Router {
         // An unreadable position is treated as one that is not held: the receiver starts afresh.
         let hash_at =
             |seq| self.views.feed_hash(plan.place, seq).ok().flatten().map(|hash| short(&hash));
-        Ok(match start::decide(open.cursor, open.resume.as_ref(), here, hash_at) {
+        Ok(match start::decide(open, here, hash_at) {
             Start::Tail(cursor) => (
                 DeliveryMode::Tail,
                 delivery::Position::Tail { seq: cursor.seq, hash: cursor.feed_hash },

@@ -30,7 +30,7 @@ pub enum Parcel {
     /// A checkpoint.
     Mark(CheckpointMark),
     /// Rows sent again by a reconciliation.
-    Repair(PackedBlock),
+    Repair(Repaired),
     /// The grant ended.
     Withdrawn(String),
 }
@@ -48,6 +48,13 @@ pub struct Chunk {
 pub struct Tail {
     pub(super) cursor: Cursor,
     pub(super) from_seq: u64,
+    pub(super) block: PackedBlock,
+}
+
+/// Rows sent again by a reconciliation.
+#[derive(Clone, Debug)]
+pub struct Repaired {
+    pub(super) at: Cursor,
     pub(super) block: PackedBlock,
 }
 
@@ -143,10 +150,12 @@ impl PackedBlock {
     fn packed(&self) -> Packed<'_> {
         Packed { rows: self.rows, raw_len: self.raw_len, codec: self.codec, payload: &self.payload }
     }
+}
 
-    /// As a repair message.
+impl Repaired {
+    /// As a message.
     pub fn message(&self) -> Repair<'_> {
-        Repair { block: self.packed() }
+        Repair { at: self.at, block: self.block.packed() }
     }
 }
 
@@ -170,7 +179,7 @@ impl Parcel {
         let block = match self {
             Self::Chunk(chunk) => &chunk.block,
             Self::Tail(tail) => &tail.block,
-            Self::Repair(block) => block,
+            Self::Repair(repaired) => &repaired.block,
             Self::End(_) | Self::Mark(_) | Self::Withdrawn(_) => return 0,
         };
         block.payload.len() as u64

@@ -1,11 +1,11 @@
 //! Where a delivery starts: a pure decision over the receiver's cursor and the feed.
 
-use hutong_schema::wire::v1::subscribe::{Cursor, SnapshotResume};
+use hutong_schema::wire::v1::subscribe::{Cursor, SnapshotResume, SubscribeOpen};
 
 /// The feed as it stands.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct FeedHere {
-    /// Incarnation of the log.
+    /// Incarnation of the log, for messages.
     pub(super) incarnation: u64,
     /// Generation of the grant.
     pub(super) generation: u32,
@@ -26,30 +26,22 @@ pub(super) enum Start {
 
 /// Decides. `hash_at` gives the feed's hash at a sequence number still held, `0` included.
 pub(super) fn decide(
-    cursor: Option<Cursor>,
-    resume: Option<&SnapshotResume>,
+    open: &SubscribeOpen,
     here: FeedHere,
     hash_at: impl Fn(u64) -> Option<[u8; 16]>,
 ) -> Start {
-    if let Some(cursor) = cursor {
-        return match misfit(cursor, here, &hash_at) {
-            None => Start::Tail(cursor),
-            Some(reason) => Start::Snapshot(Some(reason)),
-        };
-    }
-    match resume {
-        None => Start::Snapshot(None),
-        // Its chunks may have been read behind its first position, from what the log has lost since.
-        Some(resume) if resume.start.incarnation != here.incarnation => {
-            Start::Snapshot(Some(format!(
-                "the log began anew while the snapshot was under way (incarnation {} became {})",
-                resume.start.incarnation, here.incarnation
-            )))
-        }
-        Some(resume) => match misfit(resume.start, here, &hash_at) {
-            None => Start::Resume(resume.clone()),
-            Some(reason) => Start::Snapshot(Some(reason)),
-        },
+    let position = open.cursor.or(open.resume.as_ref().map(|resume| resume.start));
+    // Rows may have been read behind the position, from what the log has lost since: nothing that comes after
+    // it would take them back.
+    let misfit = [position, open.consistent_at]
+        .into_iter()
+        .flatten()
+        .find_map(|cursor| misfit(cursor, here, &hash_at));
+    match (open.cursor, &open.resume, misfit) {
+        (None, None, _) => Start::Snapshot(None),
+        (_, _, Some(reason)) => Start::Snapshot(Some(reason)),
+        (Some(cursor), _, None) => Start::Tail(cursor),
+        (None, Some(resume), None) => Start::Resume(resume.clone()),
     }
 }
 
@@ -91,8 +83,17 @@ mod tests {
         Cursor { incarnation: 1, generation, seq, feed_hash: [hash; 16] }
     }
 
+    fn open(cursor: Option<Cursor>, consistent_at: Option<Cursor>) -> SubscribeOpen {
+        let grant = hutong_schema::grant::GrantId(1);
+        SubscribeOpen { grant, cursor, consistent_at, resume: None, credit_bytes: 0 }
+    }
+
+    fn begin(open: &SubscribeOpen) -> Start {
+        decide(open, HERE, |seq| (seq >= 4).then_some([seq as u8; 16]))
+    }
+
     fn start(cursor: Cursor) -> Start {
-        decide(Some(cursor), None, HERE, |seq| (seq >= 4).then_some([seq as u8; 16]))
+        begin(&open(Some(cursor), None))
     }
 
     #[test]
@@ -112,18 +113,29 @@ mod tests {
             let Start::Snapshot(Some(reason)) = start(misfit) else { panic!("{misfit:?}") };
             assert!(reason.contains(word), "{reason}");
         }
-        assert_eq!(decide(None, None, HERE, |_| None), Start::Snapshot(None));
+        assert_eq!(begin(&open(None, None)), Start::Snapshot(None));
     }
 
     #[test]
-    fn an_unfinished_snapshot_goes_on_in_the_same_log_only() {
-        let resume = |incarnation| SnapshotResume {
-            start: Cursor { incarnation, ..cursor(3, 7, 7) },
+    fn what_was_read_ahead_must_still_be_there() {
+        let resume = SnapshotResume {
+            start: cursor(3, 5, 5),
             last_key: hutong_schema::wire::v1::control::Key(b"k".to_vec()),
         };
-        let begin = |resume| decide(None, Some(&resume), HERE, |seq| Some([seq as u8; 16]));
-        assert_eq!(begin(resume(2)), Start::Resume(resume(2)));
-        let Start::Snapshot(Some(reason)) = begin(resume(1)) else { panic!("it is resumed") };
-        assert!(reason.contains("began anew"), "{reason}");
+        let resumed = |consistent_at| SubscribeOpen {
+            resume: Some(resume.clone()),
+            ..open(None, Some(consistent_at))
+        };
+        let still = cursor(3, 7, 7);
+        assert_eq!(begin(&open(Some(cursor(3, 5, 5)), Some(still))), Start::Tail(cursor(3, 5, 5)));
+        assert_eq!(begin(&resumed(still)), Start::Resume(resume.clone()));
+        for (ahead, word) in [(cursor(3, 7, 8), "differs"), (cursor(3, 11, 11), "restored")] {
+            for open in [open(Some(cursor(3, 5, 5)), Some(ahead)), resumed(ahead)] {
+                let Start::Snapshot(Some(reason)) = begin(&open) else {
+                    panic!("{open:?} goes on")
+                };
+                assert!(reason.contains(word), "{reason}");
+            }
+        }
     }
 }

@@ -147,7 +147,13 @@ impl Subscriber {
 
     async fn open(&mut self, grant: GrantId, cursor: Option<Cursor>) -> Result<()> {
         let (mut reader, mut writer) = open(&self.connection).await?;
-        let message = SubscribeOpen { grant, cursor, resume: None, credit_bytes: WINDOW };
+        let message = SubscribeOpen {
+            grant,
+            cursor,
+            consistent_at: None,
+            resume: None,
+            credit_bytes: WINDOW,
+        };
         writer.send(&message).await?;
         let content = reader.due(CONTROL_FRAME_BYTES_MAX).await?;
         if frame::split(&content)?.0 == Refused::KIND {

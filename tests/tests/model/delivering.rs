@@ -8,7 +8,7 @@ use std::fs;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use bytes::Bytes;
-use hutong_agent::sinks::{Disposal, LineFormat, Sink, SubscriptionKey, Taken};
+use hutong_agent::sinks::{Disposal, LineFormat, Resumption, Sink, SubscriptionKey, Taken};
 use hutong_certs::room::Room;
 use hutong_hub::routes::{Delivery, Parcel};
 use hutong_schema::grant::GrantId;
@@ -141,9 +141,14 @@ impl Sim {
         fs::create_dir_all(&folder)?;
         let opening = Sink::open(agent.store.clone(), self.key(at)?, &folder, LineFormat::Jsonl);
         let sink = self.runtime.block_on(opening)?;
-        let (cursor, resume) = sink.record().position();
-        let open =
-            SubscribeOpen { grant: subscription.grant, cursor, resume, credit_bytes: WINDOW_BYTES };
+        let Resumption { cursor, consistent_at, resume } = sink.record().resumption();
+        let open = SubscribeOpen {
+            grant: subscription.grant,
+            cursor,
+            consistent_at,
+            resume,
+            credit_bytes: WINDOW_BYTES,
+        };
         let order = Subscribe::new(&open).context("a subscribe stream is opened")?;
         let (node, department) = (world::node(agent.index), world::department(agent.index));
         let attached = self.runtime.block_on(self.hub.router.attach(node, &department, &open));

@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 
 use super::book::Number;
 use super::hub::{Hub, SOON};
+use super::polls::now;
 use super::publishing::content;
 use super::truth::Truth;
 use super::world;
@@ -145,7 +146,12 @@ impl HubEnd {
 
     /// The disk has done its work: what is to be told.
     pub(crate) fn synced(&mut self, sim: &mut Served<'_>) -> Result<Vec<Bytes>> {
-        let Some(Open { order, outcomes, .. }) = &mut self.open else { return Ok(Vec::new()) };
+        let Some(Open { lane, order, outcomes, .. }) = &mut self.open else {
+            return Ok(Vec::new());
+        };
+        if let Some(refused) = sim.runtime.block_on(async { now(lane.taken_over()) }) {
+            order.stop(refused);
+        }
         let deadline = Instant::now() + SOON;
         for batch in outcomes.iter_mut() {
             while batch.answer.is_none() {

@@ -1,9 +1,9 @@
 //! What a delivery tells of its rows: digests at checkpoints, and whether the file still holds them.
 
-use hutong_schema::words::in_full;
 use std::time::Instant;
 
 use hutong_schema::wire::v1::subscribe::{CheckpointReport, Cursor};
+use hutong_schema::words::in_full;
 
 use super::{
     super::check::{Asked, answer_all},

@@ -71,7 +71,7 @@ async fn the_answer_is_about_the_file_and_delivery_goes_on() {
     assert_eq!(root(&mut control).await, changed, "it is read once and remembered");
 
     let raw = block(&[("a\x1f2", Some("two"))]);
-    stream.writer.send(&Repair { block: packed(&raw, 1) }).await.unwrap();
+    stream.writer.send(&Repair { at: cursor(5), block: packed(&raw, 1) }).await.unwrap();
     credit(&mut stream, Some(cursor(5))).await;
     within(async { while root(&mut control).await != right {} }).await;
 }

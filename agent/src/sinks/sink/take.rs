@@ -65,7 +65,7 @@ impl Sink {
         Ok(match kind {
             SnapshotChunk::<'_>::KIND => {
                 let chunk: SnapshotChunk<'_> = frame::expect(content)?;
-                self.chunk(chunk.last_key, chunk.block)?;
+                self.chunk(chunk.at, chunk.last_key, chunk.block)?;
                 Taken::Chunk { payload: chunk.block.payload.len() as u64 }
             }
             SnapshotEnd::KIND => {
@@ -79,8 +79,8 @@ impl Sink {
                 Taken::Changes { payload, rows: block.rows, cursor: Some(cursor) }
             }
             Repair::<'_>::KIND => {
-                let Repair { block } = frame::expect(content)?;
-                self.repair(block)?;
+                let Repair { at, block } = frame::expect(content)?;
+                self.repair(at, block)?;
                 let payload = block.payload.len() as u64;
                 Taken::Changes { payload, rows: block.rows, cursor: None }
             }

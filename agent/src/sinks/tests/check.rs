@@ -113,11 +113,11 @@ async fn a_changed_row_is_seen_and_mended_by_sending_it_again() {
             held.digest_of(&[("a\x1f1", "one"), ("a\x1f2", "twenty-two"), ("a\x1f3", "three")])
                 .await
         );
-        assert_eq!(held.sink.record().position().0, Some(cursor(1)), "the position stays");
+        assert_eq!(held.sink.record().resumption().cursor, Some(cursor(1)), "the position stays");
         held.pieces_fit().await;
         assert_eq!(held.check().await, Checked::Same);
 
-        held.sink.repair(packed(&block(&THREE[1..2]))).unwrap();
+        held.sink.repair(cursor(1), packed(&block(&THREE[1..2]))).unwrap();
         tail(&mut held.sink, 1, 2, &[("a\x1f3", None)]);
         held.sink.commit().await.unwrap();
         held.pieces_fit().await;
@@ -155,7 +155,7 @@ async fn a_file_that_no_line_can_mend_is_kept_aside_and_delivered_anew() {
             None => std::fs::remove_file(&path).unwrap(),
         }
         assert_eq!(held.check().await, Checked::Lost, "edit {number}");
-        assert_eq!(held.sink.record().position(), (None, None));
+        assert_eq!(held.sink.record().resumption(), Resumption::default());
         assert!(!path.exists());
         let kept = aside(folder.path());
         assert_eq!(kept.len(), usize::from(edited.is_some()), "edit {number}");
@@ -182,14 +182,14 @@ async fn a_file_that_was_changed_at_its_end_is_not_gone_on_with() {
     };
     edit();
     assert!(held.sink.begin(&ready(DeliveryMode::Tail)).await.is_err());
-    assert_eq!(held.sink.record().position(), (None, None));
+    assert_eq!(held.sink.record().resumption(), Resumption::default());
     assert_eq!(aside(folder.path()).len(), 1);
 
     snapshot(&mut held.sink, 1, &THREE).await;
     drop(held);
     edit();
     let held = Looked::open(folder.path(), LineFormat::Jsonl).await;
-    assert_eq!(held.sink.record().position(), (None, None));
+    assert_eq!(held.sink.record().resumption(), Resumption::default());
     assert!(!path.exists());
 }
 

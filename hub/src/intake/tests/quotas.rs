@@ -42,7 +42,8 @@ async fn rows_are_bounded_by_what_the_views_hold_and_deletes_always_pass() {
     assert!(refused.detail.contains("has 3 rows, 3 are allowed"), "{refused}");
     // The refused batch is not counted: its number comes again.
     sender = Sender { seq: sender.seq - 1, ..Sender::after(&ready) };
-    sender.chain = world.open(1, 1).await.expect("opened again").1.chain;
+    let (lane, again) = world.open(1, 1).await.expect("opened again");
+    sender.chain = again.chain;
     store(&world.intake, &lane, &sender.deletes(&[GOOD_KEY])).await.expect("makes room");
     holds(&world, 2);
     store(&world.intake, &lane, &sender.rows(&[GOOD_KEY])).await.expect("there is room again");

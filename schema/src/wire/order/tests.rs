@@ -342,7 +342,13 @@ fn what_is_under_way_when_a_stream_is_closed_is_acknowledged() {
 }
 
 fn subscription(credit_bytes: u64) -> SubscribeOpen {
-    SubscribeOpen { grant: crate::grant::GrantId(1), cursor: None, resume: None, credit_bytes }
+    SubscribeOpen {
+        grant: crate::grant::GrantId(1),
+        cursor: None,
+        consistent_at: None,
+        resume: None,
+        credit_bytes,
+    }
 }
 
 #[test]

@@ -33,6 +33,9 @@ pub struct SubscribeOpen {
     pub grant: GrantId,
     /// Durable cursor, once a snapshot is complete.
     pub cursor: Option<Cursor>,
+    /// What is held is consistent only once its cursor has passed this: rows of a snapshot or a repair were
+    /// read so far ahead. `None` when it is consistent at its cursor.
+    pub consistent_at: Option<Cursor>,
     /// Where an unfinished snapshot stands.
     pub resume: Option<SnapshotResume>,
     /// Payload bytes the receiver is ready for.
@@ -140,9 +143,12 @@ pub struct Withdrawn {
     pub reason: String,
 }
 
-/// Rows sent again because a reconciliation found a difference. Does not move the cursor.
+/// Rows sent again because a reconciliation found a difference. Does not move the cursor: the receiver is
+/// consistent once its cursor has passed `at`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Repair<'a> {
+    /// Feed position at which the rows were read.
+    pub at: Cursor,
     /// A column block.
     #[serde(borrow)]
     pub block: Packed<'a>,

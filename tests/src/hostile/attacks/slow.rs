@@ -184,6 +184,8 @@ pub fn silent_subscribers(siege: &mut Siege<'_>) -> Result<()> {
 }
 
 fn subscribe(grant: u64, credit_bytes: u64) -> Result<Vec<u8>> {
-    let open = SubscribeOpen { grant: GrantId(grant), cursor: None, resume: None, credit_bytes };
+    let grant = GrantId(grant);
+    let open =
+        SubscribeOpen { grant, cursor: None, consistent_at: None, resume: None, credit_bytes };
     Ok(frame::encode(&open)?)
 }
