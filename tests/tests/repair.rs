@@ -3,6 +3,7 @@
 use std::fs;
 
 use anyhow::{Context, Result, ensure};
+use hutong_schema::catalogue::CatalogueEntry;
 use hutong_tests::harness::exchange::{Exchange, SOON, Wish, scene};
 use hutong_tests::harness::rows::{PersonRow, csv, people};
 use hutong_tests::harness::{entries, until};
@@ -14,16 +15,26 @@ const CODE: &str = "301001/000001";
 fn delivered(exchange: &mut Exchange) -> Result<(Vec<PersonRow>, u64)> {
     let rows = people(60)?;
     let entry = entries::people(CODE, entries::department_code(0)?)?;
+    let grant = delivered_of(exchange, &entry, &rows)?;
+    Ok((rows, grant))
+}
+
+/// Rows of this entry, delivered and proven equal; the grant.
+fn delivered_of(
+    exchange: &mut Exchange,
+    entry: &CatalogueEntry,
+    rows: &[PersonRow],
+) -> Result<u64> {
     let machine = exchange.department("civil")?;
-    machine.write("people.csv", csv(&rows))?;
-    machine.publish("n1", &entry, "people.csv")?;
+    machine.write("people.csv", csv(rows))?;
+    machine.publish("n1", entry, "people.csv")?;
     exchange.run(0)?;
-    exchange.rows(&entry.code, 60, SOON)?;
+    exchange.rows(&entry.code, rows.len() as u64, SOON)?;
     exchange.department("social")?.subscribe("s1", "all");
     exchange.run(1)?;
     let grant = exchange.grant(1, &Wish { target: CODE, ..Wish::default() })?;
     exchange.equal(SOON)?;
-    Ok((rows, grant))
+    Ok(grant)
 }
 
 /// What reconciling says of the only subscription, once it could be compared.
@@ -56,6 +67,27 @@ fn the_changed_row_is_named_and_mended() -> Result<()> {
         until(SOON, "reconcile finds all equal", || {
             Ok(exchange.hub.command(["reconcile"])?.success.then_some(()))
         })?;
+        exchange.equal(SOON)?;
+        exchange.nothing_delivered_anew()
+    })
+}
+
+#[test]
+fn rows_that_do_not_fit_into_one_message_are_all_mended() -> Result<()> {
+    scene(|exchange| {
+        // 12 MB: three messages at least.
+        let mut entry = entries::people(CODE, entries::department_code(0)?)?;
+        entry.items[1].length = 21_000;
+        let mut rows = people(200)?;
+        rows.iter_mut().for_each(|row| row.xm.push_str(&"长".repeat(20_000)));
+        let grant = delivered_of(exchange, &entry, &rows)?;
+        let path = exchange.machines[1].delivered(grant);
+        fs::write(&path, fs::read_to_string(&path)?.replace("示例", "样例"))?;
+
+        let found = subscription(exchange)?;
+        ensure!(found["differences"].as_array().map(Vec::len) == Some(200), "{found}");
+        let repaired = exchange.hub.command(["reconcile", "--repair"])?;
+        ensure!(repaired.out.contains("200 keys were sent again"), "{}", repaired.out);
         exchange.equal(SOON)?;
         exchange.nothing_delivered_anew()
     })

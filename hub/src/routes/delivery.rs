@@ -158,7 +158,7 @@ impl Delivery {
         if self.reached.is_none()
             && let Some(keys) = self.repair.take()
         {
-            return self.repaired(&keys);
+            return self.repaired(keys);
         }
         match self.position.clone() {
             Position::Snapshot { start, last, after } => self.snapshot_step(start, last, after),
@@ -166,17 +166,25 @@ impl Delivery {
         }
     }
 
-    /// The rows of these keys as the receiver should hold them now.
-    fn repaired(&mut self, keys: &BTreeSet<Vec<u8>>) -> Result<Step, RouteError> {
+    /// The rows of these keys as the receiver should hold them now, as many as fit; the others come next.
+    fn repaired(&mut self, mut keys: BTreeSet<Vec<u8>>) -> Result<Step, RouteError> {
         let snapshot = self.router.views.snapshot();
         let as_of = snapshot.as_of(self.plan.place)?;
         let feed = snapshot.feed_state(self.plan.place)?;
         let at = self.router.cursor(&self.plan, feed.seq, short(&feed.hash));
-        for key in keys {
+        while let Some(key) = keys.first()
+            && !self.packer.is_full()
+        {
             let row = snapshot.row(self.plan.place, key)?;
             let row = row.filter(|row| self.plan.filter.matches(key, row.as_ref(), as_of));
-            self.packer.push(key, row.as_ref().map(|row| row.as_ref()), &self.plan.columns)?;
+            let row = row.as_ref().map(|row| row.as_ref());
+            if row.is_some_and(|row| !self.packer.fits(key, row)) {
+                break;
+            }
+            self.packer.push(key, row, &self.plan.columns)?;
+            keys.pop_first();
         }
+        self.repair = Some(keys).filter(|left| !left.is_empty());
         let block = self.packer.pack()?;
         Ok(Step::Parcel(Parcel::Repair(Repaired { at, block })))
     }

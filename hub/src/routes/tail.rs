@@ -24,10 +24,7 @@ impl Delivery {
     /// block is told in several, and the cursor moves with the last of them.
     pub(super) fn tail_step(&mut self, seq: u64, hash: [u8; 16]) -> Result<Step, RouteError> {
         if self.reached.is_none() {
-            // What a repair left over is told before anything newer.
-            if self.packer.spilled.is_empty()
-                && let Some(shared) = self.shared.get((seq, hash))
-            {
+            if let Some(shared) = self.shared.get((seq, hash)) {
                 return Ok(self.tell_shared(seq, shared));
             }
             if !self.read_on(seq)? {

@@ -117,9 +117,16 @@ async fn a_changed_row_is_seen_and_mended_by_sending_it_again() {
         held.pieces_fit().await;
         assert_eq!(held.check().await, Checked::Same);
 
-        held.sink.repair(cursor(1), packed(&block(&THREE[1..2]))).unwrap();
+        // Read ahead of the cursor: what is held is consistent only behind that.
+        held.sink.repair(cursor(2), packed(&block(&THREE[1..2]))).unwrap();
+        let resumption = held.sink.record().resumption();
+        assert_eq!(
+            (resumption.cursor, resumption.consistent_at),
+            (Some(cursor(1)), Some(cursor(2)))
+        );
         tail(&mut held.sink, 1, 2, &[("a\x1f3", None)]);
         held.sink.commit().await.unwrap();
+        assert_eq!(held.sink.record().resumption().consistent_at, None);
         held.pieces_fit().await;
         assert_eq!(held.check().await, Checked::Same);
         assert!(held.digest_of(&[("a\x1f1", "one"), ("a\x1f2", "two")]).await);
