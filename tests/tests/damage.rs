@@ -20,6 +20,10 @@ const LIVE_BYTES: u64 = 64 * 1024;
 /// Cuts and flips of a CI run.
 const CUTS: u64 = 200;
 const FLIPS: u64 = 300;
+/// A case waits for the threads of its databases a third of its time.
+const WORKERS_OF_CORE: usize = 2;
+/// Progress is told after so many cases.
+const TOLD_EVERY: usize = 2_000;
 /// Flips of a soak.
 const SOAK_FLIPS: u64 = 10_000;
 
@@ -46,20 +50,29 @@ fn cuts(stage: &Stage, one_in: u64) -> Result<Vec<Damage>> {
 /// Judges all cases, on every core; fails with every case that has an effect without a word.
 fn judge(stage: &Stage, Cases { state, damages }: &Cases) -> Result<Tally> {
     // One after the other from one list: some cases take many times longer than others.
-    let next = AtomicUsize::new(0);
+    let (next, judged, began) = (AtomicUsize::new(0), AtomicUsize::new(0), Instant::now());
     let work = || -> Result<(Tally, Vec<String>)> {
         let mut judge = Judge::new(stage, *state)?;
         let (mut tally, mut wrong) = (Tally::default(), Vec::new());
         while let Some(damage) = damages.get(next.fetch_add(1, Ordering::Relaxed)) {
             match judge.judge(damage) {
                 Ok(judgement) => tally.count(damage.kind(), judgement),
-                Err(error) => wrong.push(format!("{error:#}")),
+                Err(error) => {
+                    let error = format!("{error:#}");
+                    writeln!(std::io::stdout(), "wrong: {error}")?;
+                    wrong.push(error);
+                }
+            }
+            let judged = judged.fetch_add(1, Ordering::Relaxed) + 1;
+            if judged.is_multiple_of(TOLD_EVERY) {
+                let (all, took) = (damages.len(), began.elapsed().as_secs());
+                writeln!(std::io::stdout(), "{judged} of {all} cases are judged after {took} s")?;
             }
         }
         Ok((tally, wrong))
     };
     let results: Vec<Result<(Tally, Vec<String>)>> = std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..cores()).map(|_| scope.spawn(work)).collect();
+        let workers: Vec<_> = (0..WORKERS_OF_CORE * cores()).map(|_| scope.spawn(work)).collect();
         let joined = workers.into_iter().map(|worker| worker.join());
         joined.map(|result| result.unwrap_or_else(|_| anyhow::bail!("a judge panicked"))).collect()
     });

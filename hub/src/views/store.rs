@@ -37,6 +37,9 @@ const FLUSH_BYTES_AHEAD: u64 = 1 << 20;
 /// Bytes of each file read at a time when files are merged: very many may be merged at once.
 const MERGE_READ_AHEAD: usize = 256 << 10;
 
+/// Threads that open a family's files; RocksDB starts as many for each family, also for one file.
+const OPENING_THREADS: i32 = 2;
+
 pub(super) struct Store {
     pub(super) db: DB,
     names: Vec<String>,
@@ -84,6 +87,7 @@ impl Store {
         let mut db_options = Options::default();
         // All files are opened at once: whoever writes may remove one later.
         db_options.set_max_open_files(-1);
+        db_options.set_max_file_opening_threads(OPENING_THREADS);
         let db = DB::open_cf_descriptors_read_only(&db_options, dir, families, false)
             .map_err(ViewError::engine("open for reading"))?;
         Ok(Self { db, names, bulk: dir.join(BULK_DIR), file_options: family })
@@ -189,6 +193,7 @@ fn db_options(options: &ViewOptions) -> Options {
     db.set_max_background_jobs(2);
     db.set_db_write_buffer_size(options.write_buffer_bytes);
     db.set_max_open_files(1_024);
+    db.set_max_file_opening_threads(OPENING_THREADS);
     db.set_bytes_per_sync(FLUSH_BYTES_AHEAD);
     db.set_compaction_readahead_size(MERGE_READ_AHEAD);
     db.set_keep_log_file_num(4);

@@ -74,7 +74,11 @@ impl Judge {
     /// When it cannot be read, or is not whole.
     pub fn new(stage: &Stage, state: State) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let config = Config::load(&stage.config())?;
+        let mut config = Config::load(&stage.config())?;
+        // What a hub sets aside for millions of rows takes longer to set aside than a case takes.
+        config.log.write_buffer_bytes = 1 << 20;
+        config.views.write_buffer_bytes = 1 << 20;
+        config.views.block_cache_bytes = 1 << 20;
         let kept = stage.data(state);
         let scratch = scratch()?;
         let now = jiff::Timestamp::now().as_millisecond();

@@ -30,6 +30,9 @@ const WAL_BYTES_MAX: u64 = 128 * 1024 * 1024;
 /// the sync of an append wait for all new data of other files.
 const FLUSH_BYTES_AHEAD: u64 = 512 * 1024;
 
+/// Threads that open a family's files; RocksDB starts as many for each family, also for one file.
+const OPENING_THREADS: i32 = 2;
+
 /// Open files: each blob file of the retained log may be one; the rest is opened when read.
 const OPEN_FILES_MAX: i32 = 512;
 
@@ -84,6 +87,7 @@ fn database(options: &LogOptions) -> Options {
     db.set_atomic_flush(true);
     db.set_max_background_jobs(2);
     db.set_max_open_files(OPEN_FILES_MAX);
+    db.set_max_file_opening_threads(OPENING_THREADS);
     db.set_max_total_wal_size(WAL_BYTES_MAX);
     db.set_write_buffer_manager(&WriteBufferManager::new_write_buffer_manager(
         options.write_buffer_bytes + options.write_buffer_bytes / 2,
