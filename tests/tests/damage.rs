@@ -237,7 +237,8 @@ const ABOUT: &str = "\
 A small exchange is kept as it stood when its hub was killed and when it was stopped. Each case damages one place of a copy
 of the hub's data folder, opens it with the hub's own functions and compares all that can be read: every entry's bytes, a
 verification of all chains, the rows' digests, feeds and indexes, keys and tokens. A case with another answer, or a lost entry,
-that nobody is told of is no column: it ends the run.
+that nobody is told of is no column: it ends the run. Of the cuts that leave the same entries of the log, the views are asked
+at the first and at one in sixteen.
 
 - *refused*: the hub does not start, and says what to do.
 - *loss named*: the log begins a new incarnation; agents compare everything with it.

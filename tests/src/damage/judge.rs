@@ -65,7 +65,13 @@ pub struct Judge {
     keys: Answers,
     /// Answers by the heads of the log that they follow from: made anew from the log, when first needed.
     answers: BTreeMap<Vec<u64>, Answers>,
+    /// What became of cuts, by what they left of the log and what was said of that; and how many there were.
+    cuts: BTreeMap<(Vec<u64>, Judgement), (Judgement, u32)>,
 }
+
+/// Of the cuts that leave the same entries of the log, the views are asked at the first and at one of so many:
+/// they know the log only through what opening it left, and that was compared entry by entry.
+const ASKED_AGAIN: u32 = 16;
 
 impl Judge {
     /// Reads the undamaged folder.
@@ -93,8 +99,8 @@ impl Judge {
         if let Some(answer) = answered.iter().chain(&keys).find(|(_, answer)| answer.is_err()) {
             bail!("the undamaged folder does not answer: {answer:?}");
         }
-        let mut judge =
-            Self { runtime, config, kept, scratch, now, log, keys, answers: BTreeMap::new() };
+        let (answers, cuts) = (BTreeMap::new(), BTreeMap::new());
+        let mut judge = Self { runtime, config, kept, scratch, now, log, keys, answers, cuts };
         judge.answers.insert(judge.log.heads(), answered);
         Ok(judge)
     }
@@ -108,7 +114,7 @@ impl Judge {
         folder::replace(&self.kept, &data)?;
         folder::damage(&data, damage)?;
         // A panic is a verdict like others, and the next case has nothing of it.
-        catch_unwind(AssertUnwindSafe(|| self.look(&data)))
+        catch_unwind(AssertUnwindSafe(|| self.look(&data, matches!(damage, Damage::Cut { .. }))))
             .unwrap_or_else(|panic| {
                 let words = panic.downcast_ref::<String>().cloned();
                 let words = words.or_else(|| panic.downcast_ref::<&str>().map(|&word| word.into()));
@@ -117,26 +123,54 @@ impl Judge {
             .with_context(|| damage.to_string())
     }
 
-    fn look(&mut self, data: &Path) -> Result<Judgement> {
+    fn look(&mut self, data: &Path, cut: bool) -> Result<Judgement> {
         let keys = Folder::new(&self.runtime, &self.config, data).keys(self.now);
         let of_keys = same_or_told(&self.keys, &keys)?;
         for words in keys.values().filter_map(|answer| answer.as_ref().err()) {
             let names_file = words.contains(&data.display().to_string());
             ensure!(names_file, "it is not said which file cannot be used: {words}");
         }
-        let of_log = self.look_at_log(data)?;
+        let of_log = self.look_at_log(data, cut)?;
         // The one that says most: harmless only if both are.
         Ok(of_log.min(if of_keys { Judgement::Harmless } else { Judgement::Found }))
     }
 
-    fn look_at_log(&mut self, data: &Path) -> Result<Judgement> {
+    fn look_at_log(&mut self, data: &Path, cut: bool) -> Result<Judgement> {
         let folder = Folder::new(&self.runtime, &self.config, data);
         let (log, read) = match folder.log() {
             Ok(opened) => opened,
             Err(error) => return refused(&error),
         };
         let of_log = compare(&self.log, &read)?;
-        let answers = folder.answers(&log);
+        if !cut {
+            return self.look_at_views(data, &log, &read, of_log);
+        }
+        let left = (read.heads(), of_log);
+        if let Some((judgement, count)) = self.cuts.get_mut(&left) {
+            *count += 1;
+            if !count.is_multiple_of(ASKED_AGAIN) {
+                return Ok(*judgement);
+            }
+        }
+        let judgement = self.look_at_views(data, &log, &read, of_log)?;
+        let (before, _) = *self.cuts.entry(left).or_insert((judgement, 0));
+        ensure!(
+            before == judgement,
+            "{judgement}, and {before} where the same was left of the log"
+        );
+        Ok(judgement)
+    }
+
+    /// What the views make of a log, with what opening it found.
+    fn look_at_views(
+        &mut self,
+        data: &Path,
+        log: &Arc<RocksLog>,
+        read: &LogRead,
+        of_log: Judgement,
+    ) -> Result<Judgement> {
+        let folder = Folder::new(&self.runtime, &self.config, data);
+        let answers = folder.answers(log);
         if read.has_holes() {
             // What the log lost cannot be made anew: what is answered must be right all the same. If it
             // lost its end as well, which is named, there is nothing to compare the answers with.
@@ -148,7 +182,7 @@ impl Judge {
         }
         if !self.answers.contains_key(&read.heads()) {
             let anew = self.scratch.path().join("anew");
-            let made = folder.with_views(&anew).answers(&log);
+            let made = folder.with_views(&anew).answers(log);
             std::fs::remove_dir_all(&anew)?;
             self.answers.insert(read.heads(), made.context("make the answers anew")?);
         }
@@ -166,7 +200,7 @@ impl Judge {
         if told {
             return Ok(of_log);
         }
-        self.anew(&folder, &log, &read)?;
+        self.anew(&folder, log, read)?;
         Ok(of_log.min(Judgement::Rebuilt))
     }
 

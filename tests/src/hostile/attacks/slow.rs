@@ -11,7 +11,7 @@ use hutong_schema::wire::v1::subscribe::{SnapshotChunk, SubscribeOpen, Subscribe
 use hutong_schema::wire::v1::{RefusalCode, kind};
 
 use super::super::{Control, HOSTILE_NODES, Rogue, Said, Siege, Windows};
-use super::publication::Publication;
+use super::publication::{Open, Publication};
 use super::refused_with;
 use crate::harness::exchange::SOON;
 use crate::harness::wait::until_true;
@@ -35,10 +35,15 @@ pub fn frames_never_finished(siege: &mut Siege<'_>) -> Result<()> {
                 let name = format!("h{node}");
                 let (rogue, control) =
                     Rogue::visit(&endpoint, &door, &name, Windows::default()).await?;
-                let code = format!("30011{node}/000001");
-                let publication = Publication::register(&rogue, &code).await?;
-                let epoch = publication.open(&rogue, 0).await?.ready.epoch;
-                let codes = begin_everywhere(&rogue, &publication, epoch).await?;
+                // A publication each: of several streams of one only the newest has a say. What waits unread
+                // is in the way of what comes behind it, so all are opened first.
+                let mut opened = Vec::new();
+                for number in 1..=PUBLISHING {
+                    let code = format!("30011{node}/{number:06}");
+                    let publication = Publication::register(&rogue, &code).await?;
+                    opened.push(publication.open(&rogue, 0).await?);
+                }
+                let codes = begin_everywhere(&rogue, opened).await?;
                 drop(control);
                 anyhow::Ok(codes)
             });
@@ -60,16 +65,7 @@ pub fn frames_never_finished(siege: &mut Siege<'_>) -> Result<()> {
     siege.counted(RefusalCode::Slow.number(), "stream", 2)
 }
 
-async fn begin_everywhere(
-    rogue: &Rogue,
-    publication: &Publication,
-    epoch: u32,
-) -> Result<Vec<u64>> {
-    // What waits unread is in the way of what comes behind it: all streams are opened first.
-    let mut opened = Vec::new();
-    for _ in 0..PUBLISHING {
-        opened.push(publication.open(rogue, epoch).await?);
-    }
+async fn begin_everywhere(rogue: &Rogue, opened: Vec<Open>) -> Result<Vec<u64>> {
     let mut begun = tokio::task::JoinSet::new();
     for open in opened {
         let connection = rogue.connection.clone();
