@@ -37,8 +37,10 @@ main() {
 
 # ---------------------------------------------------------------- system packages
 
+# libclang.so, libclang.so.1 or libclang-14.so.1; libclang-cpp.so.14, which other packages bring along, is not it.
 have_libclang() {
-    compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' >/dev/null || ldconfig -p 2>/dev/null | grep -q 'libclang[-.]'
+    { compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' || true; ldconfig -p 2>/dev/null || true; } |
+        grep -qE 'libclang(-[0-9.]+)?\.so'
 }
 
 # gcc is enough for aws-lc and zstd (no cmake, no nasm); bindgen needs libclang to read RocksDB's C header.
