@@ -14,7 +14,7 @@ use hutong_certs::{
 };
 use hutong_schema::{
     digest::Digest,
-    limits::{CONTROL_FRAME_BYTES_MAX, FRAME_BYTES_MAX},
+    limits::FRAME_BYTES_MAX,
     wire::{
         frame::Message,
         v1::{
@@ -29,7 +29,6 @@ use tokio_util::sync::CancellationToken;
 use super::{
     LinkError, Session,
     check::Desk,
-    session,
     subscription::{Phase, Subscription},
 };
 use crate::{
@@ -133,11 +132,7 @@ impl Delivering<'_> {
             credit_bytes: WINDOW,
         };
         writer.send(&open).await.map_err(|error| self.session.broken(error))?;
-        let content = reader
-            .due(CONTROL_FRAME_BYTES_MAX)
-            .await
-            .map_err(|error| self.session.broken(error))?;
-        let ready: SubscribeReady = session::answer(&content)?;
+        let ready: SubscribeReady = self.session.opened(&mut reader).await?;
         let mut delivery = Delivery {
             of: self,
             sink,

@@ -5,7 +5,7 @@ use std::{collections::VecDeque, pin::Pin, sync::Arc, time::Duration};
 use hutong_certs::stream::{FrameReader, FrameWriter};
 use hutong_schema::{
     catalogue::CatalogueEntry,
-    limits::{CONTROL_FRAME_BYTES_MAX, FRAME_BYTES_MAX, REJECTIONS_MAX},
+    limits::{FRAME_BYTES_MAX, REJECTIONS_MAX},
     wire::{
         order::{Disorder, node::Acknowledged},
         v1::publish::{Ack, Batch, PublishClose, PublishOpen, PublishReady},
@@ -54,11 +54,7 @@ impl Publishing<'_> {
             schema_version: entry.schema_version,
         };
         writer.send(&open).await.map_err(|error| self.session.broken(error))?;
-        let content = reader
-            .due(CONTROL_FRAME_BYTES_MAX)
-            .await
-            .map_err(|error| self.session.broken(error))?;
-        let ready: PublishReady = session::answer(&content)?;
+        let ready: PublishReady = self.session.opened(&mut reader).await?;
         let after = self.settle(&ready, open.epoch == 0).await?;
         self.publication.set_unverified(false);
         self.publication.free(Hindrance::Hub);

@@ -108,11 +108,27 @@ impl Session {
         match tokio::time::timeout(self.answer_within, exchange).await {
             Ok(Err(LinkError::Stream(error))) => Err(self.broken(error)),
             Ok(answered) => answered,
-            Err(_) => {
-                let within = self.answer_within.as_secs_f64();
-                Err(LinkError::Protocol(format!("no answer within {within} s")))
-            }
+            Err(_) => Err(self.unanswered()),
         }
+    }
+
+    /// The answer to the opening of a stream.
+    ///
+    /// # Errors
+    /// When none comes in time, the hub refuses, or the connection breaks.
+    pub(super) async fn opened<A>(&self, reader: &mut FrameReader) -> Result<A, LinkError>
+    where
+        A: Message + for<'a> Deserialize<'a>,
+    {
+        let due = reader.due(CONTROL_FRAME_BYTES_MAX);
+        match tokio::time::timeout(self.answer_within, due).await {
+            Ok(content) => answer(&content.map_err(|error| self.broken(error))?),
+            Err(_) => Err(self.unanswered()),
+        }
+    }
+
+    fn unanswered(&self) -> LinkError {
+        LinkError::Protocol(format!("no answer within {} s", self.answer_within.as_secs_f64()))
     }
 
     /// Opens a stream; waits while the hub permits no more of them.

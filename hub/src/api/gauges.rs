@@ -88,7 +88,7 @@ fn look_up(office: &Office) -> Result<(), ViewError> {
 /// When certificates end, seconds from now; negative when they have ended.
 fn certificates(office: &Office) {
     let now = clock::now();
-    let left = |ends: Timestamp| (ends.as_second() - now.as_second()) as f64;
+    let left = |ends: Timestamp| ends.duration_since(now).as_secs_f64();
     let (authority, hub) = (office.pki.authority.current(), office.pki.tls.credentials.current());
     metrics::gauge!("hutong_certificate_seconds_left", "of" => "authority")
         .set(left(authority.not_after()));

@@ -25,6 +25,10 @@ use crate::sinks::testing::{block, cursor, view};
 
 /// A setup whose department has grant 7, and the stream that asks for it.
 pub(super) async fn granted() -> (Setup, Stream) {
+    granted_to(Patience::default()).await
+}
+
+async fn granted_to(patience: Patience) -> (Setup, Stream) {
     let peer = Peer::start();
     {
         let mut lists = peer.lists.lock();
@@ -32,7 +36,7 @@ pub(super) async fn granted() -> (Setup, Stream) {
         // Without an entry nothing is published: the test sees subscribe streams only.
         lists.entries.clear();
     }
-    let mut setup = Setup::new(peer).await;
+    let mut setup = Setup::with(peer, patience).await;
     let stream = setup.peer.stream().await;
     (setup, stream)
 }
@@ -75,6 +79,16 @@ fn held(setup: &Setup) -> BTreeMap<String, String> {
         };
     }
     held
+}
+
+#[tokio::test]
+async fn a_request_that_the_hub_leaves_unanswered_is_made_again() {
+    let patience = Patience { answer: Duration::from_millis(300), ..Patience::default() };
+    let (mut setup, unanswered) = granted_to(patience).await;
+    let again = setup.peer.stream().await;
+    let [first, second] =
+        [&unanswered, &again].map(|stream| stream.opened::<SubscribeOpen>().grant);
+    assert_eq!(first, second);
 }
 
 #[tokio::test]

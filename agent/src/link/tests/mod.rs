@@ -48,13 +48,17 @@ async fn store_of(folder: &Path, publishes: bool) -> (Store, Vec<(StreamId, Reso
 
 impl Setup {
     async fn new(peer: Peer) -> Self {
+        Self::with(peer, Patience::default()).await
+    }
+
+    async fn with(peer: Peer, patience: Patience) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (store, publications) = store_of(folder.path(), true).await;
         let stream = publications[0].0;
         let (scans, wishes) = mpsc::channel(8);
         let cancel = CancellationToken::new();
         let process = Process::new(
-            Dialler::open(&peer.address.to_string()).unwrap(),
+            Dialler::open(&peer.address.to_string()).unwrap().with_patience(patience),
             store.clone(),
             Quarantine::new(folder.path().join("quarantine")),
             scans,

@@ -7,7 +7,7 @@ use hutong_schema::{
         codec, frame,
         v1::{
             RefusalCode,
-            publish::{Batch, PublishClose, PublishReady},
+            publish::{Batch, PublishClose, PublishOpen, PublishReady},
         },
     },
 };
@@ -71,6 +71,17 @@ async fn a_busy_hub_is_asked_again_and_nothing_stands_still() {
     let (_, mut stream) = setup.peer.admit(fresh(1)).await;
     assert_eq!(stream.acknowledge().await, 1);
     setup.until("acknowledged", |setup| setup.state().stored_through == 1).await;
+}
+
+#[tokio::test]
+async fn an_opening_that_the_hub_leaves_unanswered_is_made_again() {
+    let patience = Patience { answer: Duration::from_millis(300), ..Patience::default() };
+    let mut setup = Setup::with(Peer::start(), patience).await;
+    setup.scanned().await;
+    let unanswered = setup.peer.stream().await;
+    let (open, _stream) = setup.peer.admit(fresh(1)).await;
+    assert_eq!(open.epoch, unanswered.opened::<PublishOpen>().epoch);
+    setup.until("epoch 1", |setup| setup.state().epoch == 1).await;
 }
 
 #[tokio::test]
