@@ -12,8 +12,11 @@ use super::super::{
 };
 use crate::{log::PartitionId, numbers::SpaceNo};
 
-/// Bytes of a filter's first layer; each further one has [`GROWTH`] times as many.
-pub(super) const FIRST_LAYER: usize = 4 << 20;
+/// Bytes of a filter's first layer at least, and at most; each further one has [`GROWTH`] times as many.
+const FIRST_LAYER: std::ops::RangeInclusive<usize> = 4 << 10..=4 << 20;
+/// The first layer has room for so many times the keys that are known to come: whatever is filled in
+/// bulk comes in several ranges.
+const ROOM: usize = 4;
 /// Few layers, because a new key is looked for in each of them.
 const GROWTH: usize = 4;
 /// At so many bits per key one key in some hundred is taken for a known one.
@@ -37,13 +40,27 @@ struct Layer {
 }
 
 impl KeyFilter {
-    pub(super) fn new() -> Self {
-        Self { layers: vec![Layer::new(FIRST_LAYER)], hasher: RandomState::new() }
+    /// Without keys; its first layer takes so many bytes.
+    pub(super) fn new(first_layer: usize) -> Self {
+        Self { layers: vec![Layer::new(first_layer)], hasher: RandomState::new() }
+    }
+
+    /// Bytes of the first layer of a filter that so many keys are known to come to; all that a first
+    /// layer may have where nobody knows.
+    pub(super) fn first_layer(keys: Option<usize>) -> usize {
+        let (least, most) = FIRST_LAYER.into_inner();
+        let bytes = keys.map(|keys| keys.saturating_mul(ROOM * BITS_PER_KEY / 8));
+        bytes.map_or(most, |bytes| bytes.min(most).next_power_of_two().max(least))
     }
 
     /// With the keys that the space holds already.
-    pub(super) fn of_space(store: &Store, partition: PartitionId, space: SpaceNo) -> Result<Self> {
-        let mut filter = Self::new();
+    pub(super) fn of_space(
+        store: &Store,
+        partition: PartitionId,
+        space: SpaceNo,
+        first_layer: usize,
+    ) -> Result<Self> {
+        let mut filter = Self::new(first_layer);
         let prefix = keys::rows_of_space(space);
         let mut options = ReadOptions::default();
         options.set_iterate_upper_bound(keys::after_prefix(&prefix));
@@ -146,16 +163,27 @@ mod tests {
 
     #[test]
     fn what_was_added_is_known_and_little_else_is() {
-        let mut filter = KeyFilter::new();
+        let mut filter = KeyFilter::new(KeyFilter::first_layer(None));
         let early = (0..200_000).filter(|n| filter.insert(key(*n).as_bytes())).count();
         assert!(early < 200, "{early} of 200,000 keys were taken for known ones");
         assert!((0..200_000).all(|n| filter.insert(key(n).as_bytes())));
     }
 
     #[test]
+    fn many_small_spaces_leave_room_for_a_large_one() {
+        let small = KeyFilter::first_layer(Some(100));
+        assert_eq!(small, 4 << 10);
+        assert_eq!(KeyFilter::first_layer(Some(20_000)), 256 << 10);
+        assert_eq!(KeyFilter::first_layer(Some(usize::MAX)), KeyFilter::first_layer(None));
+        let mut filter = KeyFilter::new(small);
+        let early = (0..400).filter(|n| filter.insert(key(*n).as_bytes())).count();
+        assert!(early < 4, "{early} of 400 keys were taken for known ones");
+        assert_eq!(filter.wants(), None);
+    }
+
+    #[test]
     fn it_grows_with_its_keys_and_forgets_none() {
-        let mut filter = KeyFilter::new();
-        filter.layers = vec![Layer::new(1 << 10)];
+        let mut filter = KeyFilter::new(1 << 10);
         let mut early = 0;
         for n in 0..100_000 {
             if let Some(more) = filter.wants() {

@@ -39,7 +39,7 @@ use crate::{
     numbers::SpaceNo,
 };
 use emit::Ask;
-use filter::{FIRST_LAYER, KeyFilter};
+use filter::KeyFilter;
 use lookup::Lookup;
 use ops::Ops;
 use range::{Range, Taken};
@@ -57,7 +57,7 @@ const LOOKUP_KEYS: usize = 512;
 /// in order costs a tenth of looking for it.
 const FILTER_KNOWN: u64 = 8;
 
-/// Bytes of all filters: enough for a province of 45 million people, or for 32 smaller spaces at once.
+/// Bytes of all filters: enough for a province of 45 million people.
 const FILTER_BYTES: usize = 128 << 20;
 
 /// Applies one partition.
@@ -186,15 +186,21 @@ impl Applier {
         });
         // A library gets it with its first rows, however few: the first of millions come one batch
         // at a time, as long as the applier waits for them.
-        for space in ops.spaces().into_iter().filter(|space| bulk || space.as_library().is_some()) {
-            if free < FIRST_LAYER || self.filters.contains_key(&space) {
+        for (space, coming) in ops.spaces() {
+            let of_library = space.as_library().is_some();
+            if !(bulk || of_library) || self.filters.contains_key(&space) {
                 continue;
             }
             let rows = self.state.rows_in(space);
+            let expected = usize::try_from(rows).unwrap_or(usize::MAX).saturating_add(coming);
+            let first_layer = KeyFilter::first_layer((!of_library).then_some(expected));
+            if free < first_layer {
+                continue;
+            }
             let filter = if rows == 0 {
-                KeyFilter::new()
+                KeyFilter::new(first_layer)
             } else if bulk && rows <= ops.len() as u64 * FILTER_KNOWN {
-                KeyFilter::of_space(store, self.state.partition, space)?
+                KeyFilter::of_space(store, self.state.partition, space, first_layer)?
             } else {
                 continue;
             };

@@ -1,7 +1,5 @@
 //! The changes of a range in the order of their keys.
 
-use std::collections::BTreeSet;
-
 use hutong_schema::block::Block;
 
 use super::{range::Work, sink::prefix_of};
@@ -78,8 +76,10 @@ impl<'a> Ops<'a> {
         self.blocks[op.work as usize].key(op.row as usize)
     }
 
-    pub(super) fn spaces(&self) -> BTreeSet<SpaceNo> {
-        self.works.iter().map(|work| work.entry.space).collect()
+    /// The spaces in ascending order, and how many changes each has.
+    pub(super) fn spaces(&self) -> impl Iterator<Item = (SpaceNo, usize)> {
+        let spaces = self.ops.chunk_by(|a, b| a.space == b.space);
+        spaces.map(|ops| (ops[0].space, ops.len()))
     }
 
     /// Where the changes of the key at `start` end.
