@@ -108,7 +108,8 @@ void journal_release(uint64_t dir, uint64_t upto)
     struct saved **link = &kept;
     while (*link) {
         struct saved *entry = *link;
-        if (entry->dir == dir && entry->at <= upto) {
+        /* A record that stands at `upto` came after the sync had begun. */
+        if (entry->dir == dir && entry->at < upto) {
             journal_drop(entry->id);
             *link = entry->next;
             free(entry);

@@ -11,6 +11,9 @@ use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use hutong_tests::powercut::{Discarded, PowerCut};
 
@@ -130,6 +133,24 @@ fn victim() {
         "name synced, content not" => {
             put("file", "lost");
             sync_dir(".");
+        }
+        "unlink during a sync" => {
+            put_durably("removed", "back");
+            let folder = File::open(".").unwrap();
+            let (sender, begins) = mpsc::channel();
+            let syncing = thread::spawn(move || {
+                sender.send(fs::read_link("/proc/thread-self").unwrap()).unwrap();
+                folder.sync_all().unwrap();
+            });
+            let stat = Path::new("/proc").join(begins.recv().unwrap()).join("stat");
+            let end = Instant::now() + Duration::from_secs(20);
+            // All that it sleeps for is the slow disk.
+            while !fs::read_to_string(&stat).unwrap().contains(") S ") {
+                assert!(Instant::now() < end, "the sync does not begin");
+                thread::yield_now();
+            }
+            fs::remove_file("removed").unwrap();
+            syncing.join().unwrap();
         }
         "rename" => {
             put_durably("CURRENT", "1");
@@ -283,6 +304,15 @@ fn an_unlink_without_directory_sync_is_undone() {
     bench.cut();
     assert_eq!(bench.text("gone"), None);
     assert_eq!(bench.text("back").unwrap(), "comes back");
+}
+
+#[test]
+fn an_unlink_while_a_sync_is_under_way_is_undone() {
+    let Bench { folder, cut } = Bench::new();
+    let bench = Bench { folder, cut: cut.slow_disk(Duration::from_millis(300)) };
+    bench.run("unlink during a sync");
+    bench.cut();
+    assert_eq!(bench.text("removed").as_deref(), Some("back"));
 }
 
 #[test]

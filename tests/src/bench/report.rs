@@ -16,12 +16,13 @@ use crate::harness::host;
 
 /// Prints one line per figure that has something to reach.
 pub(super) fn print(figures: &[Figure], out: &mut impl Write) -> io::Result<()> {
-    writeln!(out, "\n{:52} {:>12} {:>12} {:>12}  ", "", "measured", "now", "goal")?;
-    for figure in figures {
-        let Some(wanted) = figure.wanted else { continue };
+    let shown: Vec<_> = figures.iter().filter_map(|each| Some((each, each.wanted?))).collect();
+    let width = shown.iter().map(|(figure, _)| figure.what.chars().count()).max().unwrap_or(0);
+    writeln!(out, "\n{:width$} {:>12} {:>12} {:>12}", "", "measured", "now", "goal")?;
+    for (figure, wanted) in shown {
         writeln!(
             out,
-            "{:52} {:>12} {:>12} {:>12}  {} {}",
+            "{:width$} {:>12} {:>12} {:>12}  {} {}",
             figure.what,
             number(figure.value),
             number(wanted.now),
