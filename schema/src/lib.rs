@@ -6,6 +6,7 @@ pub mod block;
 pub mod calendar;
 pub mod catalogue;
 pub mod digest;
+pub mod explain;
 pub mod geometry;
 pub mod grant;
 pub mod ids;

@@ -8,6 +8,7 @@
 
 mod ask;
 mod enrol;
+mod explain;
 mod run;
 mod show;
 
@@ -15,7 +16,10 @@ use std::{io::IsTerminal, path::PathBuf, process::ExitCode};
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
-use hutong_schema::ids::{NodeName, ResourceCode};
+use hutong_schema::{
+    explain::{Language, StableCode},
+    ids::{NodeName, ResourceCode},
+};
 
 use crate::config::Config;
 
@@ -65,6 +69,8 @@ enum Command {
     },
     /// Check the configuration and the files it names.
     Check,
+    /// Explain a code such as HT-1107: what it means, where to look, what to do.
+    Explain(ExplainArgs),
 }
 
 #[derive(Debug, Args)]
@@ -86,6 +92,15 @@ struct EnrolArgs {
     /// State folder; from the configuration when absent.
     #[arg(long)]
     state: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct ExplainArgs {
+    /// The code; all of them when absent.
+    code: Option<StableCode>,
+    /// `en` or `zh`; from the environment when absent.
+    #[arg(long)]
+    lang: Option<Language>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -199,6 +214,7 @@ async fn perform(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Status { json } => show::status(&config()?, json).await,
         Command::Confirm { resource } => show::confirm(&config()?, resource).await,
         Command::Check => show::check(&config()?),
+        Command::Explain(args) => explain::explain(&args),
     }
 }
 

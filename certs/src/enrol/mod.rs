@@ -202,7 +202,10 @@ impl std::fmt::Debug for SecretBytes {
 
 #[cfg(test)]
 mod tests {
-    use hutong_schema::wire::frame;
+    use hutong_schema::{
+        explain::{Language, StableCode, page},
+        wire::frame,
+    };
 
     use super::*;
 
@@ -248,6 +251,16 @@ mod tests {
         assert_eq!(hex(frame::encode(&renew).unwrap()), expected);
         assert_eq!(hex(frame::encode(&ClockAsk {}).unwrap()), "0100000063");
         assert_eq!(hex(frame::encode(&ClockTold { hub_time_ms: 1 }).unwrap()), "020000006402");
+    }
+
+    #[test]
+    fn every_refusal_is_explained() {
+        for refusal in EnrolRefusal::ALL {
+            let code = StableCode::new(refusal.number()).unwrap();
+            for language in Language::ALL {
+                assert!(page(code, language).is_some(), "{code} has no page in {language:?}");
+            }
+        }
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod source;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use hutong_schema::explain::{Language, StableCode, page};
 use rules::*;
 use source::Source;
 
@@ -131,6 +132,21 @@ fn documents_lead_somewhere() {
     assert_none(&offences);
 }
 
+/// The pages themselves have a test of their own that names codes nobody uses.
+#[test]
+fn every_code_that_is_named_is_explained() {
+    let explained = |code: &str| {
+        let code: Option<StableCode> = code.parse().ok();
+        code.is_some_and(|code| Language::ALL.iter().all(|each| page(code, *each).is_some()))
+    };
+    let mut files = files(&[".rs", ".md"]);
+    files.retain(|(path, _)| {
+        path != "schema/src/explain/mod.rs" && !path.starts_with("tests/tests/architecture/")
+    });
+    let offences = files.iter().flat_map(|(path, text)| code_offences(path, text, &explained));
+    assert_none(&offences.collect::<Vec<_>>());
+}
+
 #[test]
 fn sample_configurations_are_toml() {
     for (path, text) in files(&[".toml"]) {
@@ -227,6 +243,14 @@ fn a_planted_impurity_is_found() {
 fn a_planted_long_file_is_found() {
     assert!(length_offence("hub/src/app.rs", &"\n".repeat(LONGEST + 1)).is_some());
     assert!(length_offence("hub/src/app.rs", &"\n".repeat(LONGEST)).is_none());
+}
+
+#[test]
+fn a_planted_code_without_a_page_is_found() {
+    let explained = |code: &str| code == "HT-1107";
+    let offences = |text: &str| code_offences("hub/src/app.rs", text, &explained).len();
+    assert_eq!(offences("HT-1107 and HT-<number> and 码HT-码"), 0);
+    assert_eq!(offences("\"HT-1107\", \"HT-1198: no\""), 1);
 }
 
 #[test]

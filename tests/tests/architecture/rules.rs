@@ -229,3 +229,15 @@ pub(crate) fn document_offences(
     }
     offences
 }
+
+/// Stable codes that a file names and that nobody explains.
+pub(crate) fn code_offences(
+    path: &str,
+    text: &str,
+    explained: &dyn Fn(&str) -> bool,
+) -> Vec<String> {
+    let codes = text.match_indices("HT-").filter_map(|(at, _)| text.get(at..at + 7));
+    let codes = codes.filter(|code| code[3..].bytes().all(|byte| byte.is_ascii_digit()));
+    let unknown = codes.filter(|code| !explained(code));
+    unknown.map(|code| format!("{path}: {code} has no page in schema/src/explain")).collect()
+}
