@@ -137,7 +137,7 @@ fn victim() {
         "unlink during a sync" => {
             put_durably("removed", "back");
             let folder = File::open(".").unwrap();
-            let (sender, begins) = mpsc::channel();
+            let (sender, begins) = mpsc::sync_channel(1);
             let syncing = thread::spawn(move || {
                 sender.send(fs::read_link("/proc/thread-self").unwrap()).unwrap();
                 folder.sync_all().unwrap();
