@@ -132,7 +132,7 @@ fn documents_lead_somewhere() {
     assert_none(&offences);
 }
 
-/// The pages themselves have a test of their own that names codes nobody uses.
+/// Left out are tests about codes as such: they name some that stand for nothing.
 #[test]
 fn every_code_that_is_named_is_explained() {
     let explained = |code: &str| {
