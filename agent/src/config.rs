@@ -5,15 +5,17 @@
 //! are relative to the folder of the file, so that a configuration can be moved with its data.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use hutong_schema::grant::GrantId;
-use hutong_schema::ids::{ExchangeName, NodeName, ResourceCode};
+use hutong_schema::ids::{ExchangeName, NodeName};
 
+mod publish;
 mod read;
 mod section;
+mod subscribe;
 
+pub use publish::{FileFormat, FileSource, PublishConfig, SourceConfig, SourceMode, TextEncoding};
 pub use read::{ConfigError, Mistake};
+pub use subscribe::{AfterGrant, FilesSink, GrantChoice, SinkConfig, SubscribeConfig};
 
 /// Everything that is configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,94 +51,6 @@ pub struct NodeConfig {
     pub publish: Vec<PublishConfig>,
     /// What it receives.
     pub subscribe: Vec<SubscribeConfig>,
-}
-
-/// `[[node.publish]]`: one resource and the file that its rows come from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PublishConfig {
-    /// Code of the catalogue entry.
-    pub resource: ResourceCode,
-    /// The file.
-    pub path: PathBuf,
-    /// How rows stand in it.
-    pub format: FileFormat,
-    /// Its character encoding; a byte order mark in the file has precedence.
-    pub encoding: TextEncoding,
-    /// What the file means.
-    pub mode: SourceMode,
-    /// Time between two looks at the file.
-    pub rescan: Duration,
-    /// A snapshot that would delete more than this share of the accepted rows waits for
-    /// confirmation. Percent, 0 to 100; 100 never waits for the number of deletes.
-    pub max_delete_percent: u8,
-}
-
-/// `[[node.subscribe]]`: what is received and where it is written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SubscribeConfig {
-    /// Which grants.
-    pub grant: GrantChoice,
-    /// Folder of the files, one per grant.
-    pub path: PathBuf,
-    /// Form of the files.
-    pub format: FileFormat,
-    /// What happens to a file when its grant ends.
-    pub withdrawn: AfterGrant,
-}
-
-/// What happens to received data when the grant ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AfterGrant {
-    /// The file is moved to `<name>.withdrawn-<time>`; a person deletes it.
-    Keep,
-    /// The file is deleted.
-    Delete,
-}
-
-/// Form of a data file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FileFormat {
-    /// Comma-separated values with a header line.
-    Csv,
-    /// One JSON object per line.
-    Jsonl,
-}
-
-impl FileFormat {
-    /// The usual suffix, without a dot.
-    pub fn suffix(self) -> &'static str {
-        match self {
-            Self::Csv => "csv",
-            Self::Jsonl => "jsonl",
-        }
-    }
-}
-
-/// Character encoding of a source file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TextEncoding {
-    /// With or without byte order mark.
-    Utf8,
-    /// GB 18030, which contains GBK and GB 2312.
-    Gb18030,
-}
-
-/// What a source file means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SourceMode {
-    /// The file holds all rows; what is missing in it was deleted.
-    Snapshot,
-    /// Rows are added at the end; a later row replaces an earlier one of the same key.
-    Append,
-}
-
-/// Which grants a subscription takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum GrantChoice {
-    /// All grants of the node's department, also those to come.
-    All,
-    /// One grant.
-    One(GrantId),
 }
 
 /// Reading pauses at this size of the outbox unless configured otherwise, bytes.

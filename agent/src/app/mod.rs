@@ -32,10 +32,10 @@ use self::{
 };
 use crate::{
     changes::Publication as Source,
-    config::{AfterGrant, Config, FileFormat, GrantChoice, NodeConfig},
+    config::{AfterGrant, Config, FileFormat, GrantChoice, NodeConfig, SinkConfig},
     link::{Dialler, Fatal, Hindrance, LinkError, Node, NodeOptions, Process, SubscriptionOptions},
     quarantine::Quarantine,
-    sinks::{Disposal, LineFormat, SinkError},
+    sinks::{Disposal, LineFormat, SinkError, SinkOptions},
     spool::{Store, StoreError, StoreOptions, StreamId},
 };
 
@@ -282,8 +282,12 @@ impl Agent {
                 GrantChoice::All => None,
                 GrantChoice::One(grant) => Some(grant),
             },
-            folder: each.path.clone(),
-            format: line_format(each.format),
+            sink: match &each.sink {
+                SinkConfig::Files(files) => SinkOptions::Files {
+                    folder: files.folder.clone(),
+                    format: line_format(files.format),
+                },
+            },
             disposal: match each.withdrawn {
                 AfterGrant::Keep => Disposal::KeepAside,
                 AfterGrant::Delete => Disposal::Delete,

@@ -150,7 +150,7 @@ impl AgentReport {
                 if record.node != node.name {
                     continue;
                 }
-                let path = Some(publish.path.display().to_string());
+                let path = Some(publish.source.place());
                 let oldest = store.oldest_unacknowledged_ms(stream)?;
                 let publication = Publication::new(stream, record.resource.clone());
                 let mut one = of_publication(&publication, &record.state, path, oldest);
@@ -219,7 +219,7 @@ fn of_node(node: &Node, mounted: &[std::sync::Arc<Mounted>]) -> NodeReport {
     let publications = node.publications().iter().filter_map(|publication| {
         let state = publication.state(store).ok()?;
         let of = mounted.iter().find(|each| each.publication.stream == publication.stream);
-        let path = of.map(|each| each.source.config.path.display().to_string());
+        let path = of.map(|each| each.source.config.source.place());
         let oldest = store.oldest_unacknowledged_ms(publication.stream).ok().flatten();
         let mut report = of_publication(publication, &state, path, oldest);
         report.state = word(publication, &state, connected);

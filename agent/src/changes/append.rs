@@ -16,7 +16,7 @@ pub(super) fn scan(mut scan: Scan<'_>) -> Result<ScanOutcome, Stop> {
     if scan.unchanged(&mark) && resend.is_empty() {
         return Ok(ScanOutcome::Unchanged);
     }
-    let path = &scan.publication.config.path;
+    let path = &scan.file.path;
     let unreadable = |source| SourceError::Read { path: path.clone(), source };
     if let Some(position) = scan.record.position {
         let known = scan.record.mark.map_or(Ok(true), |mark| mark.still_begins(path));

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::outbound::Outbound;
 use super::record::{Scanned, SourceRecord, Waiting};
 use super::{append, snapshot};
-use crate::config::{PublishConfig, SourceMode};
+use crate::config::{FileSource, PublishConfig, SourceConfig, SourceMode};
 use crate::quarantine::{Quarantine, QuarantineError, Rejection, Staged};
 use crate::sources::{FileMark, Position, Refusal, Row, Source, SourceError, SourceOptions};
 use crate::spool::{Area, Replace, Store, StoreError, StreamId, StreamState, WriteBatch};
@@ -94,8 +94,9 @@ impl Publication {
             return Ok(ScanOutcome::NoEpoch);
         }
         let record = SourceRecord::load(store, self.stream)?;
-        let scan = Scan { publication: self, store, entry, cancel, state, record };
-        let result = match self.config.mode {
+        let SourceConfig::File(file) = &self.config.source;
+        let scan = Scan { publication: self, file, store, entry, cancel, state, record };
+        let result = match file.mode {
             SourceMode::Snapshot => snapshot::scan(scan),
             SourceMode::Append => append::scan(scan),
         };
@@ -131,6 +132,7 @@ impl Publication {
 /// Everything a scan needs.
 pub(super) struct Scan<'a> {
     pub(super) publication: &'a Publication,
+    pub(super) file: &'a FileSource,
     pub(super) store: &'a Store,
     pub(super) entry: &'a CatalogueEntry,
     pub(super) cancel: &'a CancellationToken,
@@ -180,16 +182,15 @@ impl<'a> Scan<'a> {
 
     /// The mark of the whole file.
     pub(super) fn mark(&self) -> Result<FileMark, Stop> {
-        let path = &self.publication.config.path;
+        let path = &self.file.path;
         FileMark::whole(path).map_err(|source| SourceError::of_open(path, source).into())
     }
 
     pub(super) fn open(&self, from: Option<Position>, whole_lines: bool) -> Result<Source, Stop> {
-        let config = &self.publication.config;
         let options = SourceOptions {
-            path: &config.path,
-            format: config.format,
-            encoding: config.encoding,
+            path: &self.file.path,
+            format: self.file.format,
+            encoding: self.file.encoding,
             from,
             whole_lines,
         };

@@ -9,7 +9,9 @@ use proptest::prelude::*;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::config::{FileFormat, PublishConfig, SourceMode, TextEncoding};
+use crate::config::{
+    FileFormat, FileSource, PublishConfig, SourceConfig, SourceMode, TextEncoding,
+};
 use crate::spool::{NewBatch, WriteBatch};
 use crate::testing::{Bench, runtime};
 
@@ -22,12 +24,15 @@ struct Rig {
 impl Rig {
     fn new(mode: SourceMode, max_delete_percent: u8) -> Self {
         let bench = Bench::new();
-        let config = PublishConfig {
-            resource: bench.entry.code.clone(),
+        let file = FileSource {
             path: bench.path("rows.csv"),
             format: FileFormat::Csv,
             encoding: TextEncoding::Utf8,
             mode,
+        };
+        let config = PublishConfig {
+            resource: bench.entry.code.clone(),
+            source: SourceConfig::File(file),
             rescan: Duration::from_secs(1),
             max_delete_percent,
         };
@@ -40,7 +45,7 @@ impl Rig {
     }
 
     fn path(&self) -> PathBuf {
-        self.publication.config.path.clone()
+        self.publication.config.source.place().into()
     }
 
     /// Writes the file; every version has a time of its own, long ago.

@@ -13,7 +13,7 @@ use crate::{
         socket::{self, Request, SocketError},
         store_options,
     },
-    config::Config,
+    config::{Config, SourceConfig},
     link::catalogue,
     spool::Store,
 };
@@ -98,8 +98,9 @@ pub(super) fn check(config: &Config) -> anyhow::Result<ExitCode> {
             }
         }
         for publish in &node.publish {
-            if let Err(error) = std::fs::File::open(&publish.path) {
-                problems.push(format!("{}: {}: {error}", publish.resource, publish.path.display()));
+            let SourceConfig::File(file) = &publish.source;
+            if let Err(error) = std::fs::File::open(&file.path) {
+                problems.push(format!("{}: {}: {error}", publish.resource, file.path.display()));
             }
             if let Some(entries) = &registered
                 && !entries.iter().any(|entry| entry.code == publish.resource)

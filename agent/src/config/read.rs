@@ -2,17 +2,15 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use config::{Environment, File, FileFormat as Syntax, Map, Value};
-use hutong_schema::grant::GrantId;
 use hutong_schema::ids::NodeName;
 
 use super::section::{Collector, Section};
-use super::{
-    AfterGrant, Config, DEFAULT_OUTBOX_CAP, DEFAULT_STORE_CACHE, FileFormat, GrantChoice,
-    NodeConfig, PublishConfig, SourceMode, SubscribeConfig, TextEncoding,
-};
+use super::{Config, DEFAULT_OUTBOX_CAP, DEFAULT_STORE_CACHE, NodeConfig};
+
+mod publish;
+mod subscribe;
 
 /// The configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -140,7 +138,7 @@ fn nodes(root: &Section<'_>) -> Vec<NodeConfig> {
         let name: Option<NodeName> = table.parsed("name", "1 to 64 of a-z, 0-9, '-', '_', '.'");
         let mut published = Vec::new();
         for each in &table.sections("publish") {
-            let Some(publish) = publish(each) else { continue };
+            let Some(publish) = publish::publish(each) else { continue };
             let first = resources.insert(publish.resource.clone(), each.key("resource"));
             if let Some(first) = first {
                 let hint = format!("{first} has it; a resource is published from one place");
@@ -148,7 +146,8 @@ fn nodes(root: &Section<'_>) -> Vec<NodeConfig> {
             }
             published.push(publish);
         }
-        let subscribe = table.sections("subscribe").iter().filter_map(subscribe).collect();
+        let subscribe =
+            table.sections("subscribe").iter().filter_map(subscribe::subscribe).collect();
         let catalogue = table.path("catalogue");
         let Some(name) = name else { continue };
         if let Some(first) = names.insert(name.clone(), table.key("name")) {
@@ -156,66 +155,8 @@ fn nodes(root: &Section<'_>) -> Vec<NodeConfig> {
         }
         nodes.push(NodeConfig { name, catalogue, publish: published, subscribe });
     }
-    return nodes;
-
-    fn publish(table: &Section<'_>) -> Option<PublishConfig> {
-        table.only(&[
-            "resource",
-            "path",
-            "format",
-            "encoding",
-            "mode",
-            "rescan_seconds",
-            "max_delete_percent",
-        ]);
-        let resource = table.parsed("resource", "class, slash, sequence: 303084122704/000001");
-        let path = table.required_path("path", "the file with the rows");
-        let format = format(table, path.as_deref());
-        let encoding = [("utf-8", TextEncoding::Utf8), ("gb18030", TextEncoding::Gb18030)];
-        let mode = [("snapshot", SourceMode::Snapshot), ("append", SourceMode::Append)];
-        let publish = PublishConfig {
-            encoding: table.choice("encoding", &encoding, TextEncoding::Utf8),
-            mode: table.choice("mode", &mode, SourceMode::Snapshot),
-            rescan: Duration::from_secs(table.number("rescan_seconds", 1..=7 * 86_400, 300)),
-            max_delete_percent: table.number("max_delete_percent", 0..=100, 10) as u8,
-            resource: resource?,
-            path: path?,
-            format: format?,
-        };
-        Some(publish)
-    }
-
-    fn subscribe(table: &Section<'_>) -> Option<SubscribeConfig> {
-        table.only(&["grant", "path", "format", "withdrawn"]);
-        let grant = match table.required("grant", GRANT)?.as_str() {
-            "all" => Some(GrantChoice::All),
-            number => match number.parse() {
-                Ok(number) => Some(GrantChoice::One(GrantId(number))),
-                Err(_) => {
-                    table.report("grant", format!("is {number:?}"), GRANT);
-                    None
-                }
-            },
-        };
-        let path = table.required_path("path", "the folder that receives one file per grant");
-        let format = table.choice("format", &FORMATS, FileFormat::Jsonl);
-        let words = [("keep", AfterGrant::Keep), ("delete", AfterGrant::Delete)];
-        let withdrawn = table.choice("withdrawn", &words, AfterGrant::Keep);
-        Some(SubscribeConfig { grant: grant?, path: path?, format, withdrawn })
-    }
-
-    fn format(table: &Section<'_>, path: Option<&Path>) -> Option<FileFormat> {
-        let suffix = path.and_then(Path::extension).and_then(|suffix| suffix.to_str());
-        let by_suffix = FORMATS.iter().find(|(word, _)| Some(*word) == suffix);
-        if table.text("format").is_none() && by_suffix.is_none() && path.is_some() {
-            table.report("format", "is missing", "csv or jsonl: the file's suffix does not tell");
-            return None;
-        }
-        Some(table.choice("format", &FORMATS, by_suffix.map_or(FileFormat::Csv, |(_, each)| *each)))
-    }
+    nodes
 }
 
 const MIB: u64 = 1024 * 1024;
 const ADDRESS: &str = "host and port, such as \"hub.example:7443\"";
-const GRANT: &str = "\"all\" or the number of a grant";
-const FORMATS: [(&str, FileFormat); 2] = [("csv", FileFormat::Csv), ("jsonl", FileFormat::Jsonl)];

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use super::*;
 
 const SAMPLE: &str = include_str!("../../../deploy/agent.sample.toml");
@@ -19,11 +21,15 @@ fn the_sample_is_valid_and_shows_the_defaults() {
     assert_eq!(config.outbox_cap_bytes, DEFAULT_OUTBOX_CAP);
     assert_eq!(config.store_cache_bytes, DEFAULT_STORE_CACHE);
     let publish = &config.nodes[0].publish;
-    assert_eq!(publish[0].mode, SourceMode::Snapshot);
+    let file = |each: &PublishConfig| {
+        let SourceConfig::File(file) = &each.source;
+        file.clone()
+    };
+    assert_eq!(file(&publish[0]).mode, SourceMode::Snapshot);
     assert_eq!(publish[0].rescan, Duration::from_secs(300));
     assert_eq!(publish[0].max_delete_percent, 10);
-    assert!(publish.iter().any(|each| each.mode == SourceMode::Append));
-    assert!(publish.iter().any(|each| each.encoding == TextEncoding::Gb18030));
+    assert!(publish.iter().any(|each| file(each).mode == SourceMode::Append));
+    assert!(publish.iter().any(|each| file(each).encoding == TextEncoding::Gb18030));
     assert_eq!(config.nodes[0].subscribe[0].grant, GrantChoice::All);
 }
 

@@ -107,7 +107,7 @@ async fn undelivered(
     };
     let (store, key) = (node.store().clone(), subscription.key.clone());
     let Ok(_turn) = node.digest_turn().await else { return Err(SinkError::Interrupted) };
-    let mut sink = Sink::open(store, key, &options.folder, options.format).await?;
+    let mut sink = Sink::open(store, key, &options.sink).await?;
     let checked = sink.check(cancel).await?;
     subscription.moved(sink.record());
     Ok(checked)

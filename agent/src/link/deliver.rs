@@ -2,10 +2,7 @@
 
 mod digests;
 
-use std::{
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use hutong_certs::{
@@ -33,7 +30,7 @@ use super::{
 };
 use crate::{
     sinks::{
-        Begin, Checked, Dirty, Disposal, LineFormat, Resumption, Sink, SinkError, TakeError, Taken,
+        Begin, Checked, Dirty, Disposal, Resumption, Sink, SinkError, SinkOptions, TakeError, Taken,
     },
     spool::Store,
 };
@@ -108,8 +105,7 @@ pub(super) struct Delivering<'a> {
     pub(super) session: &'a Session,
     pub(super) store: &'a Store,
     pub(super) subscription: &'a Subscription,
-    pub(super) folder: &'a Path,
-    pub(super) format: LineFormat,
+    pub(super) sink: &'a SinkOptions,
     pub(super) disposal: Disposal,
     pub(super) digests: &'a Semaphore,
     pub(super) cancel: &'a CancellationToken,
@@ -169,8 +165,7 @@ impl Delivering<'_> {
     }
 
     async fn open_sink(&self) -> Result<Sink, SinkError> {
-        Sink::open(self.store.clone(), self.subscription.key.clone(), self.folder, self.format)
-            .await
+        Sink::open(self.store.clone(), self.subscription.key.clone(), self.sink).await
     }
 
     async fn dispose(&self, sink: Sink, reason: &str) -> Result<(), SinkError> {

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::Dialler;
 use crate::{
     quarantine::Quarantine,
-    sinks::{Disposal, LineFormat},
+    sinks::{Disposal, SinkOptions},
     spool::{Store, StreamId},
 };
 
@@ -45,10 +45,8 @@ pub struct NodeOptions {
 pub struct SubscriptionOptions {
     /// One grant; all of the department when absent.
     pub grant: Option<GrantId>,
-    /// Folder of the files.
-    pub folder: PathBuf,
-    /// Their form.
-    pub format: LineFormat,
+    /// Where its rows go.
+    pub sink: SinkOptions,
     /// What happens to the data when the grant ends.
     pub disposal: Disposal,
 }

@@ -28,7 +28,21 @@ pub use record::{Begin, Record, Resumption, Side, Staged};
 pub use sink::{Checked, Dirty, Sink, TakeError, Taken};
 pub use subscription::{SubscriptionKey, SubscriptionView, answer, known, of_image};
 
+use std::path::PathBuf;
+
 use crate::spool::StoreError;
+
+/// Where the rows of a subscription go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SinkOptions {
+    /// One file per grant.
+    Files {
+        /// Folder of the files.
+        folder: PathBuf,
+        /// Their form.
+        format: LineFormat,
+    },
+}
 
 /// Why rows could not be taken.
 #[derive(Debug, thiserror::Error)]

@@ -21,7 +21,7 @@ use hutong_schema::{
 };
 
 use super::{
-    Begin, LineFormat, Lines, Record, SinkError,
+    Begin, LineFormat, Lines, Record, SinkError, SinkOptions,
     file::{self, DataFile, FileFailure},
     pieces,
     places::{LastPieces, blocking, settle, staged_path},
@@ -72,9 +72,10 @@ impl Sink {
     pub async fn open(
         store: Store,
         key: SubscriptionKey,
-        folder: &Path,
-        format: LineFormat,
+        options: &SinkOptions,
     ) -> Result<Self, SinkError> {
+        let SinkOptions::Files { folder, format } = options;
+        let format = *format;
         let images = Images::of(&store, &key).await?;
         let mut record = key.record(&store)?.unwrap_or_default();
         let live = folder.join(format!("{}.{}", key.grant, format.suffix()));

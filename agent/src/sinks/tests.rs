@@ -34,7 +34,8 @@ fn ready(mode: DeliveryMode) -> SubscribeReady {
 
 async fn open(folder: &Path, format: LineFormat) -> Sink {
     let store = Store::open(&folder.join("store"), OPTIONS).unwrap();
-    Sink::open(store, key(), &folder.join("out"), format).await.unwrap()
+    let options = SinkOptions::Files { folder: folder.join("out"), format };
+    Sink::open(store, key(), &options).await.unwrap()
 }
 
 async fn snapshot(sink: &mut Sink, start: u64, rows: &[(&str, Option<&str>)]) {

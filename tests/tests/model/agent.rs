@@ -7,7 +7,9 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result};
 use hutong_agent::changes;
-use hutong_agent::config::{FileFormat, PublishConfig, SourceMode, TextEncoding};
+use hutong_agent::config::{
+    FileFormat, FileSource, PublishConfig, SourceConfig, SourceMode, TextEncoding,
+};
 use hutong_agent::link;
 use hutong_agent::quarantine::Quarantine;
 use hutong_agent::spool::{Store, StoreOptions, StreamId, StreamState};
@@ -195,12 +197,15 @@ fn publication(
     stream: StreamId,
     quarantine: Quarantine,
 ) -> Publication {
-    let config = PublishConfig {
-        resource: entry.code.clone(),
+    let file = FileSource {
         path: base.join(format!("source-{number}.csv")),
         format: FileFormat::Csv,
         encoding: TextEncoding::Utf8,
         mode: SourceMode::Snapshot,
+    };
+    let config = PublishConfig {
+        resource: entry.code.clone(),
+        source: SourceConfig::File(file),
         rescan: Duration::from_secs(1),
         max_delete_percent: 100,
     };

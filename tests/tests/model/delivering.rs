@@ -8,7 +8,9 @@ use std::fs;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use bytes::Bytes;
-use hutong_agent::sinks::{Disposal, LineFormat, Resumption, Sink, SubscriptionKey, Taken};
+use hutong_agent::sinks::{
+    Disposal, LineFormat, Resumption, Sink, SinkOptions, SubscriptionKey, Taken,
+};
 use hutong_certs::room::Room;
 use hutong_hub::routes::{Delivery, Parcel};
 use hutong_schema::grant::GrantId;
@@ -139,7 +141,8 @@ impl Sim {
         }
         let folder = agent.received();
         fs::create_dir_all(&folder)?;
-        let opening = Sink::open(agent.store.clone(), self.key(at)?, &folder, LineFormat::Jsonl);
+        let options = SinkOptions::Files { folder, format: LineFormat::Jsonl };
+        let opening = Sink::open(agent.store.clone(), self.key(at)?, &options);
         let sink = self.runtime.block_on(opening)?;
         let Resumption { cursor, consistent_at, resume } = sink.record().resumption();
         let open = SubscribeOpen {

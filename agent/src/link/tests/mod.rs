@@ -17,7 +17,7 @@ use self::peer::Peer;
 use super::*;
 use crate::{
     quarantine::Quarantine,
-    sinks::{Disposal, LineFormat},
+    sinks::{Disposal, LineFormat, SinkOptions},
     spool::{NewBatch, Store, StreamId, StreamState, WriteBatch},
     testing::{OPTIONS, entry},
 };
@@ -71,8 +71,10 @@ impl Setup {
             publications,
             subscriptions: vec![SubscriptionOptions {
                 grant: None,
-                folder: folder.path().join("out"),
-                format: LineFormat::Jsonl,
+                sink: SinkOptions::Files {
+                    folder: folder.path().join("out"),
+                    format: LineFormat::Jsonl,
+                },
                 disposal: Disposal::KeepAside,
             }],
         };

@@ -18,7 +18,8 @@ pub(super) struct Looked {
 impl Looked {
     pub(super) async fn open(folder: &Path, format: LineFormat) -> Self {
         let store = Store::open(&folder.join("store"), OPTIONS).unwrap();
-        let sink = Sink::open(store.clone(), key(), &folder.join("out"), format).await.unwrap();
+        let options = SinkOptions::Files { folder: folder.join("out"), format };
+        let sink = Sink::open(store.clone(), key(), &options).await.unwrap();
         Self { sink, store }
     }
 

@@ -1,0 +1,52 @@
+//! What is received: `[[node.subscribe]]`.
+
+use std::path::PathBuf;
+
+use hutong_schema::grant::GrantId;
+
+use super::FileFormat;
+
+/// `[[node.subscribe]]`: what is received and where it goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SubscribeConfig {
+    /// Which grants.
+    pub grant: GrantChoice,
+    /// Where rows go.
+    pub sink: SinkConfig,
+    /// What happens to the data when the grant ends.
+    pub withdrawn: AfterGrant,
+}
+
+/// Where delivered rows go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SinkConfig {
+    /// `path`: one file per grant in a folder.
+    Files(FilesSink),
+}
+
+/// One file per grant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FilesSink {
+    /// Folder of the files.
+    pub folder: PathBuf,
+    /// Form of the files.
+    pub format: FileFormat,
+}
+
+/// What happens to received data when the grant ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AfterGrant {
+    /// The file is moved to `<name>.withdrawn-<time>`; a person deletes it.
+    Keep,
+    /// The file is deleted.
+    Delete,
+}
+
+/// Which grants a subscription takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GrantChoice {
+    /// All grants of the node's department, also those to come.
+    All,
+    /// One grant.
+    One(GrantId),
+}
