@@ -10,7 +10,9 @@ use super::place::{Lines, Place};
 use super::section::{Collector, PREFIX, SEPARATOR, Section};
 use super::{Config, DEFAULT_OUTBOX_CAP, DEFAULT_STORE_CACHE, NodeConfig};
 
+mod database;
 mod publish;
+mod sql;
 mod subscribe;
 
 /// The configuration cannot be used.

@@ -107,6 +107,16 @@ impl<'a> Section<'a> {
         source
     }
 
+    /// Whether the table has a key of this name.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.value(name).is_some()
+    }
+
+    /// The folder of the configuration.
+    pub(super) fn folder(&self) -> &std::path::Path {
+        &self.collector.folder
+    }
+
     /// A table in this one; without any key if it is absent.
     pub(super) fn section(&self, name: &str) -> Section<'a> {
         let table = match self.value(name) {
