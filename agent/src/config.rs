@@ -15,8 +15,8 @@ mod secret;
 mod section;
 mod subscribe;
 
+pub use place::{Place, Places};
 pub use publish::{FileFormat, FileSource, PublishConfig, SourceConfig, SourceMode, TextEncoding};
-pub use place::Place;
 pub use read::{ConfigError, Mistake};
 pub use secret::{Secret, SecretError, SecretSource};
 pub use subscribe::{AfterGrant, FilesSink, GrantChoice, SinkConfig, SubscribeConfig};

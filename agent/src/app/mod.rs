@@ -3,6 +3,7 @@
 //! Shutdown: no new scans and batches, what is under way is acknowledged, received rows are
 //! committed, the hub is told, the store is closed.
 
+pub mod doctor;
 pub mod enrol;
 pub mod questions;
 mod renewal;

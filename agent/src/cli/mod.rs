@@ -7,6 +7,8 @@
 )]
 
 mod ask;
+mod check;
+mod doctor;
 mod enrol;
 mod explain;
 mod run;
@@ -69,6 +71,16 @@ enum Command {
     },
     /// Check the configuration and the files it names.
     Check,
+    /// Look for what stands in the way: the network, the clock, certificates, disks, each source and
+    /// sink; with what it means and what to do. Ends with 1 if something needs a person.
+    Doctor {
+        /// `en` or `zh`; from the environment when absent.
+        #[arg(long)]
+        lang: Option<Language>,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Explain a code such as HT-1107: what it means, where to look, what to do.
     Explain(ExplainArgs),
 }
@@ -213,7 +225,8 @@ async fn perform(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Verify(args) => ask::verify(&config()?, args).await,
         Command::Status { json } => show::status(&config()?, json).await,
         Command::Confirm { resource } => show::confirm(&config()?, resource).await,
-        Command::Check => show::check(&config()?),
+        Command::Check => Ok(check::check(&config()?, &cli.config)),
+        Command::Doctor { lang, json } => Box::pin(doctor::doctor(&config()?, lang, json)).await,
         Command::Explain(args) => explain::explain(&args),
     }
 }

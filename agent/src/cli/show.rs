@@ -1,20 +1,17 @@
-//! `status`, `confirm`, `check`
+//! `status`, `confirm`
 
 use std::process::ExitCode;
 
 use anyhow::{anyhow, bail};
-use hutong_certs::lifetime::RENEWABLE_FOR;
 use hutong_schema::ids::ResourceCode;
 
 use crate::{
     app::{
-        enrol,
         report::{AgentReport, NodeReport, PublicationReport, SubscriptionReport},
         socket::{self, Request, SocketError},
         store_options,
     },
-    config::{Config, SourceConfig},
-    link::catalogue,
+    config::Config,
     spool::Store,
 };
 
@@ -50,75 +47,6 @@ pub(super) async fn confirm(config: &Config, resource: ResourceCode) -> anyhow::
     };
     println!("{}", answer.map_err(|error| anyhow!(error))?.as_str().unwrap_or_default());
     Ok(ExitCode::SUCCESS)
-}
-
-/// Looks at everything that can be looked at without the hub; names all mistakes.
-pub(super) fn check(config: &Config) -> anyhow::Result<ExitCode> {
-    let mut problems = Vec::new();
-    let tokens = match config.enrol_sheet.as_deref().map(enrol::tokens).transpose() {
-        Ok(tokens) => tokens.unwrap_or_default(),
-        Err(error) => {
-            problems.push(format!("[enrol] sheet: {error}"));
-            Default::default()
-        }
-    };
-    for node in &config.nodes {
-        let folder = hutong_certs::enrol::NodeFolder::new(config.node_dir(&node.name));
-        if folder.is_enrolled() {
-            match folder.load() {
-                Ok(material)
-                    if material.credentials.facts().not_after <= hutong_certs::clock::now() =>
-                {
-                    let ended = material.credentials.facts().not_after;
-                    problems.push(format!(
-                        "node {}: its certificate ended at {ended}; the running agent renews it for {} days after that, then it needs a new join token",
-                        node.name,
-                        RENEWABLE_FOR.as_hours() / 24
-                    ));
-                }
-                Ok(_) => {}
-                Err(error) => problems.push(format!(
-                    "node {}: {}",
-                    node.name,
-                    hutong_schema::words::in_full(&error)
-                )),
-            }
-        } else if !tokens.contains_key(&node.name) {
-            problems.push(format!("node {}: no certificate and no join token for it", node.name));
-        }
-        let mut registered = None;
-        if let Some(path) = &node.catalogue {
-            match catalogue::read(path) {
-                Ok(file) => registered = Some(file.entries),
-                Err(error) => problems.push(format!(
-                    "node {}: {}",
-                    node.name,
-                    hutong_schema::words::in_full(&error)
-                )),
-            }
-        }
-        for publish in &node.publish {
-            let SourceConfig::File(file) = &publish.source;
-            if let Err(error) = std::fs::File::open(&file.path) {
-                problems.push(format!("{}: {}: {error}", publish.resource, file.path.display()));
-            }
-            if let Some(entries) = &registered
-                && !entries.iter().any(|entry| entry.code == publish.resource)
-            {
-                problems.push(format!("{}: not in the node's catalogue file", publish.resource));
-            }
-        }
-    }
-    for problem in &problems {
-        println!("{problem}");
-    }
-    let publications: usize = config.nodes.iter().map(|node| node.publish.len()).sum();
-    println!(
-        "{} node(s), {publications} publication(s), {} problem(s)",
-        config.nodes.len(),
-        problems.len()
-    );
-    Ok(if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Prints a report for a person.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use config::{Environment, File, FileFormat as Syntax, Map, Value};
 use hutong_schema::ids::NodeName;
 
-use super::place::{Lines, Place};
+use super::place::{Place, Places};
 use super::section::{Collector, PREFIX, SEPARATOR, Section};
 use super::{Config, DEFAULT_OUTBOX_CAP, DEFAULT_STORE_CACHE, NodeConfig};
 
@@ -87,7 +87,7 @@ pub(super) fn check(
     path: Option<&Path>,
 ) -> Result<Config, ConfigError> {
     // The `config` crate merges the environment into the file, and forgets the lines.
-    let lines = Lines::read(text, path).map_err(ConfigError::Syntax)?;
+    let lines = Places::read(text, path).map_err(ConfigError::Syntax)?;
     let mut sources = config::Config::builder().add_source(File::from_str(text, Syntax::Toml));
     if let Some(environment) = environment {
         sources = sources.add_source(environment);
