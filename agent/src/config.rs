@@ -24,6 +24,8 @@ pub use subscribe::{AfterGrant, FilesSink, GrantChoice, SinkConfig, SubscribeCon
 /// Everything that is configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
+    /// The file that it was read from, absolute; none for a text.
+    pub file: Option<PathBuf>,
     /// `hub.address`: host and port of the hub's QUIC door.
     pub hub_address: String,
     /// `hub.exchange`: name of the exchange; learned at enrolment when it is not given.
@@ -59,6 +61,8 @@ pub struct NodeConfig {
 
 /// Reading pauses at this size of the outbox unless configured otherwise, bytes.
 pub const DEFAULT_OUTBOX_CAP: u64 = 256 * 1024 * 1024;
+/// Publications of one agent: far more than one machine has, and a bound for what it keeps of each.
+pub const PUBLICATIONS_MAX: usize = 65_536;
 /// Memory of the store's page cache unless configured otherwise, bytes.
 pub const DEFAULT_STORE_CACHE: usize = 8 * 1024 * 1024;
 

@@ -15,7 +15,8 @@ use crate::{
     spool::Store,
 };
 
-pub(super) async fn status(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
+/// Shows how everything stands; with `check`, fails if something does not work.
+pub(super) async fn status(config: &Config, json: bool, check: bool) -> anyhow::Result<ExitCode> {
     let report = match socket::ask(&config.status_socket, &Request::Status).await {
         Ok(answer) => serde_json::from_value(answer.map_err(|error| anyhow!(error))?)?,
         Err(SocketError::NotRunning(_)) => {
@@ -34,7 +35,11 @@ pub(super) async fn status(config: &Config, json: bool) -> anyhow::Result<ExitCo
     } else {
         table(&report);
     }
-    Ok(ExitCode::SUCCESS)
+    let ills = if check { report.ills() } else { Vec::new() };
+    for ill in &ills {
+        eprintln!("not well: {ill}");
+    }
+    Ok(if ills.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 pub(super) async fn confirm(config: &Config, resource: ResourceCode) -> anyhow::Result<ExitCode> {
@@ -72,6 +77,9 @@ fn of_node(node: &NodeReport) {
     if let Some(trouble) = &node.catalogue_trouble {
         println!("  catalogue: {trouble}");
     }
+    if let Some(trouble) = &node.grants_trouble {
+        println!("  grants: {trouble}");
+    }
     if node.clock_skew_ms.abs() > 60_000 {
         println!("  the clock differs from the hub's by {} s", node.clock_skew_ms / 1_000);
     }
@@ -81,12 +89,23 @@ fn of_node(node: &NodeReport) {
 
 fn of_publication(each: &PublicationReport) {
     println!(
-        "  {} · {} · read {} · accepted {} · rejected {} · acknowledged batch {}",
-        each.resource, each.state, each.read, each.accepted, each.rejected, each.acknowledged
+        "  {} · {} · read {} · sent {} · accepted {} · rejected {}",
+        each.resource, each.state, each.read, each.sent, each.accepted, each.rejected
+    );
+    println!(
+        "    last read {} · acknowledged batch {}{} · settled batch {}{}",
+        each.last_read.as_deref().unwrap_or("not since the start"),
+        each.acknowledged,
+        at(each.last_acknowledged.as_deref()),
+        each.settled,
+        at(each.last_settled.as_deref()),
     );
     if each.waiting_batches > 0 {
-        let age = each.oldest_ms.map_or(0, |ms| ms / 1_000);
-        println!("    {} batch(es) not acknowledged, the oldest for {age} s", each.waiting_batches);
+        let (age, kib) = (each.oldest_ms.map_or(0, |ms| ms / 1_000), each.outbox_bytes / 1024);
+        println!(
+            "    {} batch(es) not acknowledged, the oldest for {age} s; {kib} KiB in the outbox",
+            each.waiting_batches
+        );
     }
     for trouble in &each.troubles {
         println!("    {trouble}");
@@ -101,7 +120,16 @@ fn of_subscription(each: &SubscriptionReport) {
         "  grant {} · {} · position {position} · {consistent} · {} changes{rows}",
         each.grant, each.state, each.changes
     );
+    match (each.behind, &each.last_delivery, each.quiet_seconds) {
+        (Some(behind), _, _) => println!("    {behind} feed entries until it is consistent"),
+        (None, Some(last), Some(quiet)) => println!("    last delivery {last}, {quiet} s ago"),
+        (None, _, _) => {}
+    }
     if let Some(reason) = &each.reason {
         println!("    {reason}");
     }
+}
+
+fn at(moment: Option<&str>) -> String {
+    moment.map(|moment| format!(" at {moment}")).unwrap_or_default()
 }

@@ -141,10 +141,9 @@ pub(super) async fn take_entries(
     entries: Vec<CatalogueEntry>,
     newer: bool,
 ) -> Result<(), StoreError> {
-    let mut writes = WriteBatch::new();
+    let (mut writes, publications) = (WriteBatch::new(), node.publications());
     for entry in entries {
-        let Some(publication) = node.publications().iter().find(|each| each.resource == entry.code)
-        else {
+        let Some(publication) = publications.iter().find(|each| each.resource == entry.code) else {
             continue;
         };
         if publication.entry().is_some() && !newer {
