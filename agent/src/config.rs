@@ -17,7 +17,7 @@ mod section;
 mod subscribe;
 
 pub use database::{DatabaseConfig, DatabaseUrl, DatabaseUrlError, Dialect};
-pub use place::Place;
+pub use place::{Place, Places};
 pub use publish::{
     FileFormat, FileSource, PublishConfig, Replication, SourceConfig, SourceMode, SqlFrom, SqlMode,
     SqlSource, TextEncoding, Watermark,
@@ -29,6 +29,8 @@ pub use subscribe::{AfterGrant, FilesSink, GrantChoice, SinkConfig, SubscribeCon
 /// Everything that is configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
+    /// The file that it was read from, absolute; none for a text.
+    pub file: Option<PathBuf>,
     /// `hub.address`: host and port of the hub's QUIC door.
     pub hub_address: String,
     /// `hub.exchange`: name of the exchange; learned at enrolment when it is not given.
@@ -64,6 +66,8 @@ pub struct NodeConfig {
 
 /// Reading pauses at this size of the outbox unless configured otherwise, bytes.
 pub const DEFAULT_OUTBOX_CAP: u64 = 256 * 1024 * 1024;
+/// Publications of one agent: far more than one machine has, and a bound for what it keeps of each.
+pub const PUBLICATIONS_MAX: usize = 65_536;
 /// Memory of the store's page cache unless configured otherwise, bytes.
 pub const DEFAULT_STORE_CACHE: usize = 8 * 1024 * 1024;
 

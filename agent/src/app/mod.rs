@@ -3,8 +3,10 @@
 //! Shutdown: no new scans and batches, what is under way is acknowledged, received rows are
 //! committed, the hub is told, the store is closed.
 
+pub mod doctor;
 pub mod enrol;
 pub mod questions;
+pub mod reload;
 mod renewal;
 pub mod report;
 mod scans;
@@ -22,8 +24,11 @@ use hutong_certs::{
 };
 use hutong_schema::ids::{NodeName, ResourceCode};
 use hutong_schema::words::in_full;
-use parking_lot::Mutex;
-use tokio::sync::{Semaphore, mpsc, watch};
+use parking_lot::{Mutex, RwLock};
+use tokio::{
+    sync::{Semaphore, mpsc, watch},
+    task::JoinHandle,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::{
@@ -31,8 +36,9 @@ use self::{
     scans::{Mounted, Scans},
 };
 use crate::{
-    changes::Publication as Source,
-    config::{AfterGrant, Config, FileFormat, GrantChoice, NodeConfig, SinkConfig},
+    config::{
+        AfterGrant, Config, FileFormat, GrantChoice, NodeConfig, PUBLICATIONS_MAX, SinkConfig,
+    },
     link::{Dialler, Fatal, Hindrance, LinkError, Node, NodeOptions, Process, SubscriptionOptions},
     quarantine::Quarantine,
     sinks::{Disposal, LineFormat, SinkError, SinkOptions},
@@ -41,6 +47,9 @@ use crate::{
 
 /// Time for everything to come to its end; the link takes most of it for acknowledgements.
 const GRACE: Duration = Duration::from_secs(10);
+
+/// Why a node waits that has just been configured.
+const ABOUT_TO_ENROL: &str = "it is about to enrol";
 
 /// The agent cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -69,17 +78,27 @@ pub enum StartError {
 
 /// A running agent.
 pub struct Agent {
-    config: Config,
+    config: RwLock<Arc<Config>>,
     process: Process,
     scans: Scans,
     nodes: Mutex<BTreeMap<NodeName, Arc<Node>>>,
     /// Nodes that have no certificate yet, and why.
     waiting: Mutex<BTreeMap<NodeName, String>>,
-    tokens: HashMap<NodeName, JoinToken>,
+    /// The task of each node.
+    running: Mutex<BTreeMap<NodeName, Running>>,
+    /// One reload at a time.
+    reloading: tokio::sync::Mutex<()>,
+    tokens: Mutex<HashMap<NodeName, JoinToken>>,
     enrolling: Semaphore,
     up: watch::Sender<usize>,
     cancel: CancellationToken,
     tasks: TaskTracker,
+}
+
+/// The task that keeps one node.
+struct Running {
+    cancel: CancellationToken,
+    task: JoinHandle<()>,
 }
 
 /// Images that rest so long are put in order; a first load or a busy day is not held up by it.
@@ -108,8 +127,8 @@ impl Agent {
         let dialler = Dialler::open(&config.hub_address)?;
         let tasks = TaskTracker::new();
         let fatal = Fatal::new(cancel.clone());
-        let publications: usize = config.nodes.iter().map(|node| node.publish.len()).sum();
-        let (wishes, queue) = mpsc::channel(publications.max(1));
+        // Places take memory only while somebody is in them.
+        let (wishes, queue) = mpsc::channel(PUBLICATIONS_MAX);
         let quarantine = Quarantine::new(config.quarantine_dir());
         let process = Process::new(dialler, store.clone(), quarantine, wishes, fatal.clone());
         let scans =
@@ -118,33 +137,51 @@ impl Agent {
             node.publish.iter().map(|publish| (node.name.clone(), publish.resource.clone()))
         });
         let mut streams = store.open_streams(wanted.collect()).await?.into_iter();
-        let waiting =
-            config.nodes.iter().map(|node| (node.name.clone(), "it is about to enrol".to_owned()));
         let agent = Arc::new(Self {
             process,
             scans: scans.clone(),
             nodes: Mutex::default(),
-            waiting: Mutex::new(waiting.collect()),
-            tokens,
+            waiting: Mutex::default(),
+            running: Mutex::default(),
+            reloading: tokio::sync::Mutex::default(),
+            tokens: Mutex::new(tokens),
             enrolling: Semaphore::new(enrol::AT_ONCE),
             up: watch::Sender::new(0),
             cancel,
             tasks,
-            config,
+            config: RwLock::new(Arc::new(config)),
         });
+        for node in &agent.config().nodes {
+            agent.waiting.lock().insert(node.name.clone(), ABOUT_TO_ENROL.to_owned());
+        }
         socket::serve(&agent)?;
-        agent.tasks.spawn(scans.run(queue));
-        for node in agent.config.nodes.clone() {
+        let reading = agent.process.fatal.clone();
+        agent.tasks.spawn(async move {
+            reading.guard("the reading of sources", Box::pin(scans.run(queue))).await;
+        });
+        for node in agent.config().nodes.clone() {
             let streams: Vec<StreamId> = streams.by_ref().take(node.publish.len()).collect();
-            agent.tasks.spawn(Arc::clone(&agent).bring_up(node, streams));
+            agent.begin_node(node, streams);
         }
         Ok(agent)
+    }
+
+    /// Begins to bring a node up.
+    fn begin_node(self: &Arc<Self>, config: NodeConfig, streams: Vec<StreamId>) {
+        let (name, cancel) = (config.name.clone(), self.cancel.child_token());
+        self.waiting.lock().insert(name.clone(), ABOUT_TO_ENROL.to_owned());
+        let (agent, until) = (Arc::clone(self), cancel.clone());
+        let task = self.tasks.spawn(async move {
+            let fatal = agent.process.fatal.clone();
+            fatal.guard("a node", Box::pin(agent.bring_up(config, streams, until))).await;
+        });
+        self.running.lock().insert(name, Running { cancel, task });
     }
 
     /// Waits until every node has its certificate; `false` when cancelled before.
     pub async fn all_up(&self) -> bool {
         let mut up = self.up.subscribe();
-        let all = self.config.nodes.len();
+        let all = self.config().nodes.len();
         tokio::select! {
             reached = up.wait_for(|up| *up >= all) => reached.is_ok(),
             () = self.cancel.cancelled() => false,
@@ -164,9 +201,9 @@ impl Agent {
         self.process.fatal.reason().map(str::to_owned)
     }
 
-    /// The configuration.
-    pub fn config(&self) -> &Config {
-        &self.config
+    /// The configuration in force.
+    pub fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.config.read())
     }
 
     /// Nodes that have a certificate.
@@ -212,33 +249,40 @@ impl Agent {
     }
 
     /// Sees to it that a node has a certificate, then keeps it connected.
-    async fn bring_up(self: Arc<Self>, config: NodeConfig, streams: Vec<StreamId>) {
-        let Some(node) = self.enrolled(&config, &streams).await else { return };
-        let publications = node.publications().to_vec();
-        for (publication, publish) in publications.into_iter().zip(config.publish) {
-            let quarantine = self.process.quarantine.clone();
-            let source = Source { stream: publication.stream, config: publish, quarantine };
-            self.scans.mount(Arc::clone(&node), publication, source);
+    async fn bring_up(
+        self: Arc<Self>,
+        config: NodeConfig,
+        streams: Vec<StreamId>,
+        cancel: CancellationToken,
+    ) {
+        let Some(node) = self.enrolled(&config, &streams, &cancel).await else { return };
+        for (publication, publish) in node.publications().iter().zip(config.publish) {
+            self.mount(&node, Arc::clone(publication), publish);
         }
         self.nodes.lock().insert(config.name.clone(), Arc::clone(&node));
         self.waiting.lock().remove(&config.name);
         self.up.send_modify(|up| *up += 1);
         let keeper = renewal::Keeper {
             node: Arc::clone(&node),
-            folder: NodeFolder::new(self.config.node_dir(&config.name)),
+            folder: NodeFolder::new(self.config().node_dir(&config.name)),
             turns: &self.enrolling,
-            cancel: self.cancel.clone(),
+            cancel: cancel.clone(),
         };
         keeper.revive().await;
-        tokio::join!(keeper.keep(), node.keep(self.cancel.clone()));
+        tokio::join!(keeper.keep(), node.keep(cancel.clone()));
     }
 
-    async fn enrolled(&self, config: &NodeConfig, streams: &[StreamId]) -> Option<Arc<Node>> {
-        let folder = NodeFolder::new(self.config.node_dir(&config.name));
+    async fn enrolled(
+        &self,
+        config: &NodeConfig,
+        streams: &[StreamId],
+        cancel: &CancellationToken,
+    ) -> Option<Arc<Node>> {
+        let folder = NodeFolder::new(self.config().node_dir(&config.name));
         loop {
             let ensured = tokio::select! {
                 ensured = self.certificate(&folder, &config.name) => ensured,
-                () = self.cancel.cancelled() => return None,
+                () = cancel.cancelled() => return None,
             };
             let failed = match ensured {
                 Ok(tls) => {
@@ -260,7 +304,7 @@ impl Agent {
             }
             tokio::select! {
                 () = tokio::time::sleep(again) => {}
-                () = self.cancel.cancelled() => return None,
+                () = cancel.cancelled() => return None,
             }
         }
     }
@@ -271,36 +315,41 @@ impl Agent {
         name: &NodeName,
     ) -> Result<hutong_certs::tls::AgentTls, NotEnrolled> {
         let Ok(_turn) = self.enrolling.acquire().await else { return Err(NotEnrolled::NoToken) };
-        let token = self.tokens.get(name);
-        Ok(enrol::ensure(&self.process.dialler, folder, token).await?.into_tls())
+        let token = self.tokens.lock().get(name).cloned();
+        Ok(enrol::ensure(&self.process.dialler, folder, token.as_ref()).await?.into_tls())
     }
 
     fn options(&self, config: &NodeConfig, streams: &[StreamId]) -> NodeOptions {
         let resources = config.publish.iter().map(|publish| publish.resource.clone());
-        let subscription = |each: &crate::config::SubscribeConfig| SubscriptionOptions {
-            grant: match each.grant {
-                GrantChoice::All => None,
-                GrantChoice::One(grant) => Some(grant),
-            },
-            sink: match &each.sink {
-                SinkConfig::Files(files) => SinkOptions::Files {
-                    folder: files.folder.clone(),
-                    format: line_format(files.format),
-                },
-            },
-            disposal: match each.withdrawn {
-                AfterGrant::Keep => Disposal::KeepAside,
-                AfterGrant::Delete => Disposal::Delete,
-            },
-        };
         NodeOptions {
             name: config.name.clone(),
-            folder: NodeFolder::new(self.config.node_dir(&config.name)),
+            folder: NodeFolder::new(self.config().node_dir(&config.name)),
             catalogue: config.catalogue.clone(),
             publications: streams.iter().copied().zip(resources).collect(),
-            subscriptions: config.subscribe.iter().map(subscription).collect(),
+            subscriptions: subscription_options(config),
         }
     }
+}
+
+/// What a node is to receive, and where it goes.
+fn subscription_options(config: &NodeConfig) -> Vec<SubscriptionOptions> {
+    let subscription = |each: &crate::config::SubscribeConfig| SubscriptionOptions {
+        grant: match each.grant {
+            GrantChoice::All => None,
+            GrantChoice::One(grant) => Some(grant),
+        },
+        sink: match &each.sink {
+            SinkConfig::Files(files) => SinkOptions::Files {
+                folder: files.folder.clone(),
+                format: line_format(files.format),
+            },
+        },
+        disposal: match each.withdrawn {
+            AfterGrant::Keep => Disposal::KeepAside,
+            AfterGrant::Delete => Disposal::Delete,
+        },
+    };
+    config.subscribe.iter().map(subscription).collect()
 }
 
 fn line_format(format: FileFormat) -> LineFormat {

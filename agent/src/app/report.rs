@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Agent, scans::Mounted};
 use crate::{
+    config::{GrantChoice, NodeConfig},
     link::{Hindrance, LinkState, Node, Phase, Publication, SOFTWARE, SubscriptionState},
     sinks,
     spool::{Store, StreamState},
@@ -51,8 +52,14 @@ pub struct NodeReport {
     pub renewal_trouble: Option<String>,
     /// This machine's clock minus the hub's, milliseconds.
     pub clock_skew_ms: i64,
+    /// Whether the certificate should have been renewed by now.
+    #[serde(default)]
+    pub certificate_short: bool,
     /// Why the catalogue could not be applied.
     pub catalogue_trouble: Option<String>,
+    /// Why the hub could not be asked for the grants.
+    #[serde(default)]
+    pub grants_trouble: Option<String>,
     /// What it publishes.
     pub publications: Vec<PublicationReport>,
     /// What it receives.
@@ -88,6 +95,21 @@ pub struct PublicationReport {
     pub acknowledged: u64,
     /// Scans that ended well since the start.
     pub scans: u64,
+    /// Last batch settled: the hub needs it no more from here.
+    #[serde(default)]
+    pub settled: u64,
+    /// When the source was read to its end last, or found unchanged; RFC 3339, since the start.
+    #[serde(default)]
+    pub last_read: Option<String>,
+    /// When a batch was acknowledged last, RFC 3339, since the start.
+    #[serde(default)]
+    pub last_acknowledged: Option<String>,
+    /// When a batch was settled last, RFC 3339, since the start.
+    #[serde(default)]
+    pub last_settled: Option<String>,
+    /// Changes sent since the start; those that were sent again count again.
+    #[serde(default)]
+    pub sent: u64,
 }
 
 /// How a subscription stands.
@@ -107,6 +129,18 @@ pub struct SubscriptionReport {
     pub changes: u64,
     /// Rows held, as of the last checkpoint.
     pub rows: Option<u64>,
+    /// Whether the configuration names this grant, and not all of them.
+    #[serde(default)]
+    pub by_number: bool,
+    /// Feed entries to come until what is held is consistent, while that is known.
+    #[serde(default)]
+    pub behind: Option<u64>,
+    /// When something was written down last, RFC 3339, since the start.
+    #[serde(default)]
+    pub last_delivery: Option<String>,
+    /// Seconds since then: a quiet feed, or a lag that nobody can tell yet.
+    #[serde(default)]
+    pub quiet_seconds: Option<u64>,
 }
 
 impl AgentReport {
@@ -159,7 +193,10 @@ impl AgentReport {
             }
             for known in sinks::known(store, &node.name)? {
                 let held = crate::link::Subscription::new(known.key, Some(&known.record));
-                report.subscriptions.push(of_subscription(held.key.grant, &held.state(), false));
+                let by_number = names(node, held.key.grant);
+                let state = held.state();
+                let one = of_subscription(held.key.grant, &state, false, by_number);
+                report.subscriptions.push(one);
             }
             nodes.push(report);
         }
@@ -175,14 +212,60 @@ impl AgentReport {
 
     /// Whether everything works. What waits for a person or a connection does not.
     pub fn healthy(&self) -> bool {
-        let fine = |node: &NodeReport| {
-            node.link == "connected"
-                && node.catalogue_trouble.is_none()
-                && node.publications.iter().all(|each| each.troubles.is_empty())
-                && node.subscriptions.iter().all(|each| each.state != "stands still")
-        };
-        self.running && self.nodes.iter().all(fine)
+        self.ills().is_empty()
     }
+
+    /// What does not work, a line each.
+    pub fn ills(&self) -> Vec<String> {
+        let mut ills = Vec::new();
+        if !self.running {
+            ills.push("the agent is not running".to_owned());
+        }
+        for node in &self.nodes {
+            ills.extend(node.ills().into_iter().map(|ill| format!("node {}: {ill}", node.name)));
+        }
+        ills
+    }
+}
+
+impl NodeReport {
+    fn ills(&self) -> Vec<String> {
+        let mut ills = Vec::new();
+        if self.link != "connected" {
+            let why = self.reason.as_deref().map(|why| format!(": {why}")).unwrap_or_default();
+            ills.push(format!("{}{why}", self.link));
+        }
+        if self.certificate_seconds_left == Some(0) {
+            ills.push("the certificate has expired".to_owned());
+        }
+        if let Some(trouble) = self.renewal_trouble.as_ref().filter(|_| self.certificate_short) {
+            ills.push(format!("the certificate could not be renewed: {trouble}"));
+        }
+        ills.extend(self.catalogue_trouble.iter().map(|why| format!("catalogue: {why}")));
+        ills.extend(self.grants_trouble.iter().map(|why| format!("grants: {why}")));
+        for each in &self.publications {
+            let of = |why: &String| format!("{} {}: {why}", each.resource, each.state);
+            ills.extend(each.troubles.iter().map(of));
+        }
+        for each in &self.subscriptions {
+            let ill = match each.state.as_str() {
+                "stands still" => true,
+                // Nothing will ever come of what the configuration asks for.
+                "ended" => each.by_number,
+                _ => false,
+            };
+            if ill {
+                let why = each.reason.as_deref().unwrap_or_default();
+                ills.push(format!("grant {} {}: {why}", each.grant, each.state));
+            }
+        }
+        ills
+    }
+}
+
+/// Whether a node's configuration names a grant by its number.
+fn names(node: &NodeConfig, grant: GrantId) -> bool {
+    node.subscribe.iter().any(|each| each.grant == GrantChoice::One(grant))
 }
 
 fn empty(name: NodeName, link: &str) -> NodeReport {
@@ -195,7 +278,9 @@ fn empty(name: NodeName, link: &str) -> NodeReport {
         certificate_seconds_left: None,
         renewal_trouble: None,
         clock_skew_ms: 0,
+        certificate_short: false,
         catalogue_trouble: None,
+        grants_trouble: None,
         publications: Vec::new(),
         subscriptions: Vec::new(),
     }
@@ -216,20 +301,33 @@ fn of_node(node: &Node, mounted: &[std::sync::Arc<Mounted>]) -> NodeReport {
     };
     let connected = node.session().is_some();
     let store = node.store();
-    let publications = node.publications().iter().filter_map(|publication| {
-        let state = publication.state(store).ok()?;
+    let all = node.publications();
+    let publications = all.iter().map(|publication| {
+        let (state, unknown) = match publication.state(store) {
+            Ok(state) => (state, None),
+            Err(error) => (StreamState::default(), Some(error.to_string())),
+        };
         let of = mounted.iter().find(|each| each.publication.stream == publication.stream);
         let path = of.map(|each| each.source.config.source.place());
         let oldest = store.oldest_unacknowledged_ms(publication.stream).ok().flatten();
         let mut report = of_publication(publication, &state, path, oldest);
         report.state = word(publication, &state, connected);
-        Some(report)
+        if let Some(unknown) = unknown {
+            report.state = "stands still".to_owned();
+            report.troubles.push(unknown);
+        }
+        report
     });
-    let subscriptions = node.subscriptions();
-    let subscriptions =
-        subscriptions.iter().map(|each| of_subscription(each.key.grant, &each.state(), connected));
-    let certificate = node.certificate().lifetime();
-    let left = certificate.left(hutong_certs::clock::now()).as_secs();
+    // What is configured no more is held for a person, and waits for nothing.
+    let configured = |grant| node.subscription_options(grant).is_some();
+    let mut subscriptions = node.subscriptions();
+    subscriptions.retain(|each| configured(each.key.grant));
+    let subscriptions = subscriptions.iter().map(|each| {
+        let (grant, state) = (each.key.grant, each.state());
+        of_subscription(grant, &state, connected, node.takes_by_number(grant))
+    });
+    let (certificate, now) = (node.certificate().lifetime(), hutong_certs::clock::now());
+    let left = certificate.left(now).as_secs();
     NodeReport {
         reason,
         certificate_seconds_left: Some(left),
@@ -237,7 +335,9 @@ fn of_node(node: &Node, mounted: &[std::sync::Arc<Mounted>]) -> NodeReport {
         since: since.map(|since| since.to_string()),
         certificate_ends: Some(certificate.ends().to_string()),
         clock_skew_ms: node.skew_ms(),
+        certificate_short: certificate.is_short(now),
         catalogue_trouble: node.catalogue_trouble(),
+        grants_trouble: node.grants_trouble(),
         publications: publications.collect(),
         subscriptions: subscriptions.collect(),
         ..empty(node.name().clone(), link)
@@ -251,6 +351,8 @@ fn of_publication(
     oldest: Option<i64>,
 ) -> PublicationReport {
     let now = hutong_certs::clock::now().as_millisecond();
+    let moments = publication.progress.moments();
+    let told = |moment: Option<jiff::Timestamp>| moment.map(|moment| format!("{moment:.0}"));
     PublicationReport {
         resource: publication.resource.clone(),
         path,
@@ -265,6 +367,11 @@ fn of_publication(
         oldest_ms: oldest.map(|since| u64::try_from(now.saturating_sub(since)).unwrap_or(0)),
         acknowledged: state.stored_through,
         scans: publication.scans(),
+        settled: state.settled_through,
+        last_read: told(moments.read),
+        last_acknowledged: told(moments.acknowledged),
+        last_settled: told(moments.settled),
+        sent: moments.sent,
     }
 }
 
@@ -300,7 +407,9 @@ fn of_subscription(
     grant: GrantId,
     state: &SubscriptionState,
     connected: bool,
+    by_number: bool,
 ) -> SubscriptionReport {
+    let now = hutong_certs::clock::now();
     let (word, reason) = match &state.phase {
         Phase::StandsStill(reason) => ("stands still", Some(reason.clone())),
         Phase::Ended(reason) => ("ended", Some(reason.clone())),
@@ -317,5 +426,11 @@ fn of_subscription(
         consistent: state.consistent,
         changes: state.changes,
         rows: state.rows,
+        by_number,
+        behind: state.behind,
+        last_delivery: state.delivered.map(|at| format!("{at:.0}")),
+        quiet_seconds: state
+            .delivered
+            .map(|at| u64::try_from(now.duration_since(at).as_secs()).unwrap_or(0)),
     }
 }

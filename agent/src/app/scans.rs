@@ -34,6 +34,7 @@ pub(super) struct Mounted {
     pub(super) publication: Arc<Publication>,
     pub(super) source: Source,
     due: Mutex<Option<Instant>>,
+    cancel: CancellationToken,
 }
 
 /// All sources of the process. Cheap to clone.
@@ -59,14 +60,26 @@ impl Scans {
         Self { store, fatal, mounted: Arc::default(), turns, cancel, tasks }
     }
 
-    /// Adds a source and has it read.
+    /// Adds a source and has it read; one that was there for the publication is read no more.
     pub(super) fn mount(&self, node: Arc<Node>, publication: Arc<Publication>, source: Source) {
         let stream = publication.stream;
-        let mounted = Mounted { node, publication, source, due: Mutex::new(None) };
+        let (due, cancel) = (Mutex::new(None), self.cancel.child_token());
+        let mounted = Mounted { node, publication, source, due, cancel };
         mounted.show_waiting(&self.store);
         let mounted = Arc::new(mounted);
-        self.mounted.lock().insert(stream, Arc::clone(&mounted));
+        let before = self.mounted.lock().insert(stream, Arc::clone(&mounted));
+        if let Some(before) = before {
+            before.cancel.cancel();
+        }
+        mounted.publication.free(Hindrance::Source);
         mounted.node.want_scan(&mounted.publication);
+    }
+
+    /// Removes a source: it is read no more.
+    pub(super) fn unmount(&self, stream: StreamId) {
+        if let Some(before) = self.mounted.lock().remove(&stream) {
+            before.cancel.cancel();
+        }
     }
 
     /// All sources.
@@ -123,7 +136,7 @@ impl Scans {
         // Without an entry there is nothing to read by: the link says so when it cannot get one.
         let Some(entry) = publication.entry() else { return false };
         let (source, store, cancel) =
-            (mounted.source.clone(), self.store.clone(), self.cancel.clone());
+            (mounted.source.clone(), self.store.clone(), mounted.cancel.clone());
         let mut scan = tokio::task::spawn_blocking(move || source.scan(&store, &entry, &cancel));
         let mut appended = 0;
         let ended = loop {

@@ -38,6 +38,8 @@ pub enum Request {
         /// The resource.
         resource: ResourceCode,
     },
+    /// Read the configuration again.
+    Reload,
     /// A question to the hub.
     Ask {
         /// Over which node's connection; any that is connected when absent.
@@ -130,7 +132,7 @@ async fn accept(
     }
 }
 
-async fn answer(agent: &Agent, stream: UnixStream) -> std::io::Result<()> {
+async fn answer(agent: &Arc<Agent>, stream: UnixStream) -> std::io::Result<()> {
     let (read, mut write) = stream.into_split();
     let mut line = Vec::new();
     let mut reader = BufReader::new(read.take(REQUEST_BYTES_MAX));
@@ -144,7 +146,7 @@ async fn answer(agent: &Agent, stream: UnixStream) -> std::io::Result<()> {
     write.write_all(&text).await
 }
 
-async fn perform(agent: &Agent, request: Request) -> Response {
+async fn perform(agent: &Arc<Agent>, request: Request) -> Response {
     match request {
         Request::Status => {
             serde_json::to_value(AgentReport::of(agent)).map_err(|error| error.to_string())
@@ -152,6 +154,10 @@ async fn perform(agent: &Agent, request: Request) -> Response {
         Request::Confirm { resource } => match agent.confirm(&resource).await {
             Ok(Some(said)) => Ok(said.into()),
             Ok(None) => Err(format!("{resource} is not published by this agent")),
+            Err(error) => Err(in_full(&error)),
+        },
+        Request::Reload => match Box::pin(agent.reload()).await {
+            Ok(done) => serde_json::to_value(done).map_err(|error| error.to_string()),
             Err(error) => Err(in_full(&error)),
         },
         Request::Ask { node, question } => {

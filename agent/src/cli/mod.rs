@@ -7,8 +7,11 @@
 )]
 
 mod ask;
+mod check;
+mod doctor;
 mod enrol;
 mod explain;
+mod reload;
 mod run;
 mod show;
 
@@ -61,14 +64,30 @@ enum Command {
         /// As JSON.
         #[arg(long)]
         json: bool,
+        /// Fail if something does not work, and say what: for monitoring.
+        #[arg(long)]
+        check: bool,
     },
     /// Say that what waits at a resource is meant: a snapshot with many deletes, or a new epoch.
     Confirm {
         /// The resource.
         resource: ResourceCode,
     },
+    /// Have the running agent read its configuration again: what was added starts, what was removed
+    /// ends, all else goes on. With a mistake in it nothing changes.
+    Reload,
     /// Check the configuration and the files it names.
     Check,
+    /// Look for what stands in the way: the network, the clock, certificates, disks, each source and
+    /// sink; with what it means and what to do. Ends with 1 if something needs a person.
+    Doctor {
+        /// `en` or `zh`; from the environment when absent.
+        #[arg(long)]
+        lang: Option<Language>,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Explain a code such as HT-1107: what it means, where to look, what to do.
     Explain(ExplainArgs),
 }
@@ -211,9 +230,11 @@ async fn perform(cli: Cli) -> anyhow::Result<ExitCode> {
         }
         Command::Lookup(args) => ask::lookup(&config()?, args).await,
         Command::Verify(args) => ask::verify(&config()?, args).await,
-        Command::Status { json } => show::status(&config()?, json).await,
+        Command::Status { json, check } => show::status(&config()?, json, check).await,
         Command::Confirm { resource } => show::confirm(&config()?, resource).await,
-        Command::Check => show::check(&config()?),
+        Command::Reload => reload::reload(&config()?).await,
+        Command::Check => Ok(check::check(&config()?, &cli.config)),
+        Command::Doctor { lang, json } => Box::pin(doctor::doctor(&config()?, lang, json)).await,
         Command::Explain(args) => explain::explain(&args),
     }
 }

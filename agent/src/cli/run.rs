@@ -7,7 +7,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::show;
+use super::{reload, show};
 use crate::{
     app::{
         Agent,
@@ -22,6 +22,7 @@ const LOOK: Duration = Duration::from_millis(100);
 pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let cancel = stop_on_signals()?;
     let agent = Agent::start(config, cancel.clone()).await?;
+    reload::on_hangup(&agent)?;
     let ready = {
         let agent = Arc::clone(&agent);
         tokio::spawn(async move {

@@ -1,24 +1,22 @@
-//! `status`, `confirm`, `check`
+//! `status`, `confirm`
 
 use std::process::ExitCode;
 
 use anyhow::{anyhow, bail};
-use hutong_certs::lifetime::RENEWABLE_FOR;
 use hutong_schema::ids::ResourceCode;
 
 use crate::{
     app::{
-        enrol,
         report::{AgentReport, NodeReport, PublicationReport, SubscriptionReport},
         socket::{self, Request, SocketError},
         store_options,
     },
-    config::{Config, Secret, SourceConfig},
-    link::catalogue,
+    config::Config,
     spool::Store,
 };
 
-pub(super) async fn status(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
+/// Shows how everything stands; with `check`, fails if something does not work.
+pub(super) async fn status(config: &Config, json: bool, check: bool) -> anyhow::Result<ExitCode> {
     let report = match socket::ask(&config.status_socket, &Request::Status).await {
         Ok(answer) => serde_json::from_value(answer.map_err(|error| anyhow!(error))?)?,
         Err(SocketError::NotRunning(_)) => {
@@ -37,7 +35,11 @@ pub(super) async fn status(config: &Config, json: bool) -> anyhow::Result<ExitCo
     } else {
         table(&report);
     }
-    Ok(ExitCode::SUCCESS)
+    let ills = if check { report.ills() } else { Vec::new() };
+    for ill in &ills {
+        eprintln!("not well: {ill}");
+    }
+    Ok(if ills.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 pub(super) async fn confirm(config: &Config, resource: ResourceCode) -> anyhow::Result<ExitCode> {
@@ -50,85 +52,6 @@ pub(super) async fn confirm(config: &Config, resource: ResourceCode) -> anyhow::
     };
     println!("{}", answer.map_err(|error| anyhow!(error))?.as_str().unwrap_or_default());
     Ok(ExitCode::SUCCESS)
-}
-
-/// Looks at everything that can be looked at without the hub; names all mistakes.
-pub(super) fn check(config: &Config) -> anyhow::Result<ExitCode> {
-    let mut problems = Vec::new();
-    let tokens = match config.enrol_sheet.as_deref().map(enrol::tokens).transpose() {
-        Ok(tokens) => tokens.unwrap_or_default(),
-        Err(error) => {
-            problems.push(format!("[enrol] sheet: {error}"));
-            Default::default()
-        }
-    };
-    for node in &config.nodes {
-        let folder = hutong_certs::enrol::NodeFolder::new(config.node_dir(&node.name));
-        if folder.is_enrolled() {
-            match folder.load() {
-                Ok(material)
-                    if material.credentials.facts().not_after <= hutong_certs::clock::now() =>
-                {
-                    let ended = material.credentials.facts().not_after;
-                    problems.push(format!(
-                        "node {}: its certificate ended at {ended}; the running agent renews it for {} days after that, then it needs a new join token",
-                        node.name,
-                        RENEWABLE_FOR.as_hours() / 24
-                    ));
-                }
-                Ok(_) => {}
-                Err(error) => problems.push(format!(
-                    "node {}: {}",
-                    node.name,
-                    hutong_schema::words::in_full(&error)
-                )),
-            }
-        } else if !tokens.contains_key(&node.name) {
-            problems.push(format!("node {}: no certificate and no join token for it", node.name));
-        }
-        let mut registered = None;
-        if let Some(path) = &node.catalogue {
-            match catalogue::read(path) {
-                Ok(file) => registered = Some(file.entries),
-                Err(error) => problems.push(format!(
-                    "node {}: {}",
-                    node.name,
-                    hutong_schema::words::in_full(&error)
-                )),
-            }
-        }
-        for publish in &node.publish {
-            match &publish.source {
-                SourceConfig::File(file) => {
-                    if let Err(error) = std::fs::File::open(&file.path) {
-                        let path = file.path.display();
-                        problems.push(format!("{}: {path}: {error}", publish.resource));
-                    }
-                }
-                SourceConfig::Sql(sql) => {
-                    if let Some(Err(error)) = sql.database.password.as_ref().map(Secret::read) {
-                        let error = hutong_schema::words::in_full(&error);
-                        problems.push(format!("{}: {error}", publish.resource));
-                    }
-                }
-            }
-            if let Some(entries) = &registered
-                && !entries.iter().any(|entry| entry.code == publish.resource)
-            {
-                problems.push(format!("{}: not in the node's catalogue file", publish.resource));
-            }
-        }
-    }
-    for problem in &problems {
-        println!("{problem}");
-    }
-    let publications: usize = config.nodes.iter().map(|node| node.publish.len()).sum();
-    println!(
-        "{} node(s), {publications} publication(s), {} problem(s)",
-        config.nodes.len(),
-        problems.len()
-    );
-    Ok(if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Prints a report for a person.
@@ -154,6 +77,9 @@ fn of_node(node: &NodeReport) {
     if let Some(trouble) = &node.catalogue_trouble {
         println!("  catalogue: {trouble}");
     }
+    if let Some(trouble) = &node.grants_trouble {
+        println!("  grants: {trouble}");
+    }
     if node.clock_skew_ms.abs() > 60_000 {
         println!("  the clock differs from the hub's by {} s", node.clock_skew_ms / 1_000);
     }
@@ -163,12 +89,23 @@ fn of_node(node: &NodeReport) {
 
 fn of_publication(each: &PublicationReport) {
     println!(
-        "  {} · {} · read {} · accepted {} · rejected {} · acknowledged batch {}",
-        each.resource, each.state, each.read, each.accepted, each.rejected, each.acknowledged
+        "  {} · {} · read {} · sent {} · accepted {} · rejected {}",
+        each.resource, each.state, each.read, each.sent, each.accepted, each.rejected
+    );
+    println!(
+        "    last read {} · acknowledged batch {}{} · settled batch {}{}",
+        each.last_read.as_deref().unwrap_or("not since the start"),
+        each.acknowledged,
+        at(each.last_acknowledged.as_deref()),
+        each.settled,
+        at(each.last_settled.as_deref()),
     );
     if each.waiting_batches > 0 {
-        let age = each.oldest_ms.map_or(0, |ms| ms / 1_000);
-        println!("    {} batch(es) not acknowledged, the oldest for {age} s", each.waiting_batches);
+        let (age, kib) = (each.oldest_ms.map_or(0, |ms| ms / 1_000), each.outbox_bytes / 1024);
+        println!(
+            "    {} batch(es) not acknowledged, the oldest for {age} s; {kib} KiB in the outbox",
+            each.waiting_batches
+        );
     }
     for trouble in &each.troubles {
         println!("    {trouble}");
@@ -183,7 +120,16 @@ fn of_subscription(each: &SubscriptionReport) {
         "  grant {} · {} · position {position} · {consistent} · {} changes{rows}",
         each.grant, each.state, each.changes
     );
+    match (each.behind, &each.last_delivery, each.quiet_seconds) {
+        (Some(behind), _, _) => println!("    {behind} feed entries until it is consistent"),
+        (None, Some(last), Some(quiet)) => println!("    last delivery {last}, {quiet} s ago"),
+        (None, _, _) => {}
+    }
     if let Some(reason) = &each.reason {
         println!("    {reason}");
     }
+}
+
+fn at(moment: Option<&str>) -> String {
+    moment.map(|moment| format!(" at {moment}")).unwrap_or_default()
 }

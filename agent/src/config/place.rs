@@ -27,14 +27,21 @@ impl fmt::Display for Place {
     }
 }
 
-/// The lines of all keys of a file.
+/// Where each key of a file stands.
 #[derive(Debug, Default)]
-pub(super) struct Lines {
+pub struct Places {
     file: Option<Arc<Path>>,
     by_path: HashMap<String, usize>,
 }
 
-impl Lines {
+impl Places {
+    /// Of a file; nothing more than its name is known if it cannot be read.
+    pub fn of_file(path: &Path) -> Self {
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        let unread = || Self { file: Some(Arc::from(path)), by_path: HashMap::new() };
+        Self::read(&text, Some(path)).unwrap_or_else(|_| unread())
+    }
+
     /// Reads where each key stands.
     ///
     /// # Errors
@@ -62,7 +69,7 @@ impl Lines {
     }
 
     /// Where a key stands; if it is missing, where the section stands that lacks it.
-    pub(super) fn of(&self, path: &str) -> Place {
+    pub fn of(&self, path: &str) -> Place {
         let mut path = path;
         loop {
             if let Some(line) = self.by_path.get(path) {
@@ -110,7 +117,7 @@ mod tests {
 
     #[test]
     fn a_key_is_found_at_its_line_and_a_missing_one_at_its_section() {
-        let lines = Lines::read(TEXT, Some(Path::new("agent.toml"))).unwrap();
+        let lines = Places::read(TEXT, Some(Path::new("agent.toml"))).unwrap();
         let at = |path| lines.of(path).to_string();
         assert_eq!(at("hub.address"), "agent.toml:2");
         assert_eq!(at("hub.exchange"), "agent.toml:1");
@@ -124,7 +131,7 @@ mod tests {
 
     #[test]
     fn all_faults_of_the_syntax_have_a_line() {
-        let faults = Lines::read("[hub]\naddress = \na = 1\na = 2\n", None).unwrap_err();
+        let faults = Places::read("[hub]\naddress = \na = 1\na = 2\n", None).unwrap_err();
         let lines: Vec<_> = faults.iter().map(|(place, _)| place.to_string()).collect();
         assert_eq!(lines, ["line 2", "line 4"], "{faults:?}");
     }

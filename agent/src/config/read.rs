@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use config::{Environment, File, FileFormat as Syntax, Map, Value};
 use hutong_schema::ids::NodeName;
 
-use super::place::{Lines, Place};
+use super::place::{Place, Places};
 use super::section::{Collector, PREFIX, SEPARATOR, Section};
-use super::{Config, DEFAULT_OUTBOX_CAP, DEFAULT_STORE_CACHE, NodeConfig};
+use super::{Config, DEFAULT_OUTBOX_CAP, DEFAULT_STORE_CACHE, NodeConfig, PUBLICATIONS_MAX};
 
 mod database;
 mod publish;
@@ -71,7 +71,8 @@ pub(super) fn load(path: &Path) -> Result<Config, ConfigError> {
     let text = std::fs::read_to_string(path).map_err(unreadable)?;
     let full = std::path::absolute(path).map_err(unreadable)?;
     let folder = full.parent().unwrap_or(Path::new("/"));
-    check(&text, Some(environment()), folder, Some(path))
+    let config = check(&text, Some(environment()), folder, Some(path))?;
+    Ok(Config { file: Some(full), ..config })
 }
 
 pub(super) fn environment() -> Environment {
@@ -89,7 +90,7 @@ pub(super) fn check(
     path: Option<&Path>,
 ) -> Result<Config, ConfigError> {
     // The `config` crate merges the environment into the file, and forgets the lines.
-    let lines = Lines::read(text, path).map_err(ConfigError::Syntax)?;
+    let lines = Places::read(text, path).map_err(ConfigError::Syntax)?;
     let mut sources = config::Config::builder().add_source(File::from_str(text, Syntax::Toml));
     if let Some(environment) = environment {
         sources = sources.add_source(environment);
@@ -137,6 +138,7 @@ fn read(root: &Section<'_>, collector: &Collector) -> Option<Config> {
     scan.only(&["parallel"]);
     let nodes = nodes(root);
     Some(Config {
+        file: None,
         hub_address: hub_address?,
         exchange,
         enrol_sheet: enrol.path("sheet"),
@@ -178,6 +180,10 @@ fn nodes(root: &Section<'_>) -> Vec<NodeConfig> {
             table.report("name", "is used twice", format!("{first} has it already"));
         }
         nodes.push(NodeConfig { name, catalogue, publish: published, subscribe });
+    }
+    if resources.len() > PUBLICATIONS_MAX {
+        let hint = format!("at most {PUBLICATIONS_MAX}; let another machine take a part");
+        root.report("node", "publishes too many resources", hint);
     }
     nodes
 }

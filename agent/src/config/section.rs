@@ -9,7 +9,7 @@ use config::{Map, Value, ValueKind};
 
 use super::{
     Mistake, SecretSource,
-    place::{Lines, Place},
+    place::{Place, Places},
     secret::CREDENTIAL_PREFIX,
 };
 
@@ -25,12 +25,12 @@ const SECRET_SUFFIX: &str = "_file";
 /// What all sections share.
 pub(super) struct Collector {
     pub(super) folder: PathBuf,
-    lines: Lines,
+    lines: Places,
     mistakes: RefCell<Vec<Mistake>>,
 }
 
 impl Collector {
-    pub(super) fn new(folder: &Path, lines: Lines) -> Self {
+    pub(super) fn new(folder: &Path, lines: Places) -> Self {
         Self { folder: folder.to_owned(), lines, mistakes: RefCell::new(Vec::new()) }
     }
 
@@ -96,6 +96,7 @@ impl<'a> Section<'a> {
 
     /// Where a secret is: `<name>_file` holds a path or `credential:<name>`. List `<name>_file` in
     /// [`only`](Self::only), not `<name>`: the secret itself does not belong here.
+    #[cfg_attr(not(test), allow(dead_code, reason = "for sources and sinks that log in"))]
     pub(super) fn secret(&self, name: &str) -> Option<SecretSource> {
         let setting = format!("{name}{SECRET_SUFFIX}");
         let text = self.text(&setting)?;

@@ -16,6 +16,7 @@ use hutong_schema::{
 };
 
 use super::{LinkError, Session};
+use crate::spool::{Area, Store, StoreError};
 
 /// Entries in one command; the hub takes 500.
 const PAGE_ENTRIES: usize = 200;
@@ -61,6 +62,24 @@ impl CatalogueFileError {
     pub fn is_missing(&self) -> bool {
         matches!(self, Self::Read { source, .. } if source.kind() == std::io::ErrorKind::NotFound)
     }
+}
+
+/// The entry of a resource as it was known when the agent ran last.
+///
+/// # Errors
+/// When the store fails.
+pub fn recalled(
+    store: &Store,
+    resource: &ResourceCode,
+) -> Result<Option<CatalogueEntry>, StoreError> {
+    let stored = store.get(Area::Nodes, entry_key(resource).as_bytes())?;
+    // One of another version is fetched again.
+    Ok(stored.and_then(|stored| serde_json::from_slice(&stored).ok()))
+}
+
+/// Where the store keeps it.
+pub(super) fn entry_key(resource: &ResourceCode) -> String {
+    format!("entry/{resource}")
 }
 
 fn list(mistakes: &[CatalogueMistake]) -> String {

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use hutong_schema::grant::GrantId;
 
-use super::{Node, Subscription, SubscriptionOptions};
+use super::{Node, Subscription};
 use crate::sinks::{Checked, Sink, SinkError};
 
 /// Questions that lie on a desk; one check answers all. Who asks waits when it is full.
@@ -101,7 +101,7 @@ async fn undelivered(
     subscription: &Subscription,
     cancel: &CancellationToken,
 ) -> Result<Checked, SinkError> {
-    let Some(options) = options(node, subscription.key.grant) else {
+    let Some(options) = node.subscription_options(subscription.key.grant) else {
         let what = "no subscription in the configuration says where its file is".to_owned();
         return Err(SinkError::Delivery(what));
     };
@@ -111,12 +111,4 @@ async fn undelivered(
     let checked = sink.check(cancel).await?;
     subscription.moved(sink.record());
     Ok(checked)
-}
-
-/// What the configuration says of a grant: by its number, else of all.
-fn options(node: &Node, grant: GrantId) -> Option<&SubscriptionOptions> {
-    let all = &node.options.subscriptions;
-    all.iter()
-        .find(|each| each.grant == Some(grant))
-        .or_else(|| all.iter().find(|each| each.grant.is_none()))
 }

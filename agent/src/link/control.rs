@@ -151,7 +151,7 @@ fn heartbeat(node: &Node, reported: &mut Reported) -> Heartbeat {
         oldest_unacked_ms: 0,
         resources: Vec::new(),
     };
-    for publication in node.publications() {
+    for publication in &*node.publications() {
         let Ok(state) = publication.state(node.store()) else { continue };
         heartbeat.queued_batches += state.last_seq().saturating_sub(state.stored_through);
         heartbeat.queued_bytes += state.queued_bytes;
@@ -193,8 +193,8 @@ async fn digest(node: &Arc<Node>, ask: &DigestAsk, asking: &CancellationToken) -
     let (node, ask) = (Arc::clone(node), ask.clone());
     let found = tokio::task::spawn_blocking(move || match &ask.subject {
         Subject::Published(resource) => {
-            let Some(publication) =
-                node.publications().iter().find(|each| each.resource == *resource)
+            let publications = node.publications();
+            let Some(publication) = publications.iter().find(|each| each.resource == *resource)
             else {
                 return Ok(DigestFound::Unknown);
             };
@@ -219,8 +219,8 @@ async fn digest(node: &Arc<Node>, ask: &DigestAsk, asking: &CancellationToken) -
 }
 
 async fn republish(node: &Arc<Node>, wish: &Republish) {
-    let Some(publication) = node.publications().iter().find(|each| each.resource == wish.resource)
-    else {
+    let publications = node.publications();
+    let Some(publication) = publications.iter().find(|each| each.resource == wish.resource) else {
         tracing::warn!(node = %node.name(), resource = %wish.resource,
             "the hub asks for rows of a resource that is not published here");
         return;

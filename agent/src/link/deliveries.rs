@@ -1,6 +1,10 @@
 //! Receiving over one session: which grants there are, and a stream for each.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet, hash_map::Entry},
+    sync::Arc,
+    time::Duration,
+};
 
 use hutong_schema::{
     grant::{GrantId, GrantView},
@@ -33,7 +37,13 @@ struct Deliveries {
     session: Session,
     scope: CancellationToken,
     streams: Semaphore,
-    running: Mutex<HashSet<GrantId>>,
+    running: Mutex<HashMap<GrantId, Running>>,
+}
+
+/// A grant that is being received.
+struct Running {
+    options: SubscriptionOptions,
+    cancel: CancellationToken,
 }
 
 /// Serves the subscriptions until the session ends.
@@ -53,14 +63,16 @@ pub(super) async fn serve(
     while !deliveries.scope.is_cancelled() {
         match deliveries.wanted().await {
             Ok(wanted) => {
+                deliveries.node.set_grants_trouble(None);
+                deliveries.leave_all_but(&wanted);
                 for (grant, options) in wanted {
-                    if deliveries.running.lock().insert(grant) {
-                        let deliveries = Arc::clone(&deliveries);
-                        tasks.spawn(async move {
-                            Box::pin(deliveries.deliver(grant, &options)).await;
-                            deliveries.running.lock().remove(&grant);
-                        });
-                    }
+                    let Some(cancel) = deliveries.begin(grant, &options) else { continue };
+                    let deliveries = Arc::clone(&deliveries);
+                    tasks.spawn(async move {
+                        let fatal = deliveries.node.process.fatal.clone();
+                        let work = Box::pin(deliveries.run(grant, &options, &cancel));
+                        fatal.guard("a delivery", work).await;
+                    });
                 }
                 tokio::select! {
                     () = deliveries.node.grants.notified() => {}
@@ -68,7 +80,9 @@ pub(super) async fn serve(
                 }
             }
             Err(error) => {
-                tracing::warn!(node = %deliveries.node.name(), reason = in_full(&error), "the grants could not be asked for");
+                let reason = in_full(&error);
+                tracing::warn!(node = %deliveries.node.name(), reason, "the grants could not be asked for");
+                deliveries.node.set_grants_trouble(Some(reason));
                 tokio::select! {
                     () = tokio::time::sleep(SOON) => {}
                     () = deliveries.scope.cancelled() => return,
@@ -79,9 +93,45 @@ pub(super) async fn serve(
 }
 
 impl Deliveries {
+    /// Ends the deliveries that are wanted no more, or otherwise than they run.
+    fn leave_all_but(&self, wanted: &[(GrantId, SubscriptionOptions)]) {
+        for (grant, running) in self.running.lock().iter() {
+            let so = |(other, options): &(_, _)| other == grant && *options == running.options;
+            if !wanted.iter().any(so) {
+                running.cancel.cancel();
+            }
+        }
+    }
+
+    /// Notes that a grant is received; `None` if it is already.
+    fn begin(&self, grant: GrantId, options: &SubscriptionOptions) -> Option<CancellationToken> {
+        match self.running.lock().entry(grant) {
+            Entry::Occupied(_) => None,
+            Entry::Vacant(place) => {
+                let cancel = self.scope.child_token();
+                place.insert(Running { options: options.clone(), cancel: cancel.clone() });
+                Some(cancel)
+            }
+        }
+    }
+
+    async fn run(&self, grant: GrantId, options: &SubscriptionOptions, cancel: &CancellationToken) {
+        self.deliver(grant, options, cancel).await;
+        self.running.lock().remove(&grant);
+        if cancel.is_cancelled() && !self.scope.is_cancelled() {
+            self.node.subscription(grant).interrupted();
+            // It may be wanted otherwise.
+            self.node.grants_changed();
+        }
+    }
+
     /// The grants to be received, each with where it goes. Grants that were received before and are
     /// no longer listed are asked for as well: the hub's answer says what became of them.
     async fn wanted(&self) -> Result<Vec<(GrantId, SubscriptionOptions)>, LinkError> {
+        let options = self.node.wanted_subscriptions();
+        if options.is_empty() {
+            return Ok(Vec::new());
+        }
         let page: GrantPage = self.session.ask(&GrantList {}).await?;
         let views: Vec<GrantView> = page
             .grants
@@ -96,10 +146,9 @@ impl Deliveries {
             .map(|each| each.key.grant)
             .collect();
         let all: HashSet<GrantId> = listed.chain(held).collect();
-        let options = &self.node.options.subscriptions;
         let single: Vec<GrantId> = options.iter().filter_map(|each| each.grant).collect();
         let mut wanted = Vec::new();
-        for each in options {
+        for each in &options {
             match each.grant {
                 Some(grant) => wanted.push((grant, each.clone())),
                 None => wanted.extend(
@@ -113,7 +162,12 @@ impl Deliveries {
     }
 
     /// Receives one grant until it ends or the session does.
-    async fn deliver(&self, grant: GrantId, options: &SubscriptionOptions) {
+    async fn deliver(
+        &self,
+        grant: GrantId,
+        options: &SubscriptionOptions,
+        cancel: &CancellationToken,
+    ) {
         let subscription = self.node.subscription(grant);
         let others_wait = || self.streams.available_permits() == 0;
         let delivering = Delivering {
@@ -123,12 +177,16 @@ impl Deliveries {
             sink: &options.sink,
             disposal: options.disposal,
             digests: &self.node.process.digests,
-            cancel: &self.scope,
+            cancel,
             others_wait: &others_wait,
         };
         let mut backoff = Backoff::new(self.node.process.dialler.patience());
-        while !self.scope.is_cancelled() && !self.session.is_over() {
-            let Ok(turn) = self.streams.acquire().await else { return };
+        while !cancel.is_cancelled() && !self.session.is_over() {
+            let turn = tokio::select! {
+                turn = self.streams.acquire() => turn,
+                () = cancel.cancelled() => return,
+            };
+            let Ok(turn) = turn else { return };
             let ended = delivering.run().await;
             drop(turn);
             let failure = match ended {
@@ -180,7 +238,7 @@ impl Deliveries {
             }
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
-                () = self.scope.cancelled() => return,
+                () = cancel.cancelled() => return,
             }
         }
     }

@@ -141,10 +141,9 @@ pub(super) async fn take_entries(
     entries: Vec<CatalogueEntry>,
     newer: bool,
 ) -> Result<(), StoreError> {
-    let mut writes = WriteBatch::new();
+    let (mut writes, publications) = (WriteBatch::new(), node.publications());
     for entry in entries {
-        let Some(publication) = node.publications().iter().find(|each| each.resource == entry.code)
-        else {
+        let Some(publication) = publications.iter().find(|each| each.resource == entry.code) else {
             continue;
         };
         if publication.entry().is_some() && !newer {
@@ -153,7 +152,7 @@ pub(super) async fn take_entries(
         let stored =
             serde_json::to_vec(&entry).map_err(|_| StoreError::Record("a catalogue entry"))?;
         if publication.set_entry(entry) {
-            writes.put(Area::Nodes, entry_key(publication).as_bytes(), stored);
+            writes.put(Area::Nodes, catalogue::entry_key(&publication.resource).as_bytes(), stored);
             node.want_scan(publication);
         }
     }
@@ -165,14 +164,8 @@ pub(super) async fn take_entries(
 
 /// The entry that was known when the agent ran last.
 pub(super) fn recall_entry(store: &Store, publication: &Publication) -> Result<(), StoreError> {
-    if let Some(stored) = store.get(Area::Nodes, entry_key(publication).as_bytes())?
-        && let Ok(entry) = serde_json::from_slice(&stored)
-    {
+    if let Some(entry) = catalogue::recalled(store, &publication.resource)? {
         publication.set_entry(entry);
     }
     Ok(())
-}
-
-fn entry_key(publication: &Publication) -> String {
-    format!("entry/{}", publication.resource)
 }

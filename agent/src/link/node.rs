@@ -16,16 +16,17 @@ use hutong_schema::{
     ids::{NodeName, ResourceCode},
     words::in_full,
 };
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, SemaphorePermit, mpsc, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     Backoff, LinkError, LinkState, NodeOptions, Process, Publication, ScanWish, Session,
-    Subscription, Wanted, certificate::certificate_wanted, control, deliveries, entries,
-    publications, session::ControlStream,
+    Subscription, SubscriptionOptions, Wanted, certificate::certificate_wanted, control,
+    deliveries, entries, publications, session::ControlStream,
 };
 use crate::{
+    config::PUBLICATIONS_MAX,
     sinks::{SinkError, SubscriptionKey, known},
     spool::{Store, StoreError, StreamId},
 };
@@ -38,7 +39,8 @@ pub struct Node {
     pub(super) options: NodeOptions,
     pub(super) process: Process,
     pub(super) tls: AgentTls,
-    publications: Vec<Arc<Publication>>,
+    publications: RwLock<Arc<[Arc<Publication>]>>,
+    wanted_subscriptions: RwLock<Vec<SubscriptionOptions>>,
     pub(super) work: mpsc::Sender<Arc<Publication>>,
     pub(super) queue: tokio::sync::Mutex<mpsc::Receiver<Arc<Publication>>>,
     pub(super) subscriptions: Mutex<BTreeMap<GrantId, Arc<Subscription>>>,
@@ -46,6 +48,7 @@ pub struct Node {
     state: Mutex<LinkState>,
     session: watch::Sender<Option<Session>>,
     catalogue_trouble: Mutex<Option<String>>,
+    grants_trouble: Mutex<Option<String>>,
     pub(super) renewal_trouble: Mutex<Option<String>>,
     pub(super) wanted: watch::Sender<Wanted>,
     pub(super) renewed: Notify,
@@ -65,21 +68,23 @@ impl Node {
         let publication = |(stream, resource): &(StreamId, ResourceCode)| {
             Arc::new(Publication::new(*stream, resource.clone()))
         };
-        let publications: Vec<_> = options.publications.iter().map(publication).collect();
-        for publication in &publications {
+        let publications: Arc<[_]> = options.publications.iter().map(publication).collect();
+        for publication in &*publications {
             entries::recall_entry(&process.store, publication)?;
         }
         // One place per publication: whoever is queued is not queued again, so it is never full.
-        let (work, queue) = mpsc::channel(publications.len().max(1));
+        // Places take memory only while somebody is in them.
+        let (work, queue) = mpsc::channel(PUBLICATIONS_MAX);
         let held = known(&process.store, &options.name)?.into_iter();
         let subscriptions = held
             .map(|each| (each.key.grant, Arc::new(Subscription::new(each.key, Some(&each.record)))))
             .collect();
         Ok(Arc::new(Self {
+            wanted_subscriptions: RwLock::new(options.subscriptions.clone()),
             options,
             process,
             tls,
-            publications,
+            publications: RwLock::new(publications),
             work,
             queue: tokio::sync::Mutex::new(queue),
             subscriptions: Mutex::new(subscriptions),
@@ -87,6 +92,7 @@ impl Node {
             state: Mutex::new(LinkState::Idle),
             session: watch::Sender::new(None),
             catalogue_trouble: Mutex::new(None),
+            grants_trouble: Mutex::new(None),
             renewal_trouble: Mutex::new(None),
             wanted: watch::Sender::new(Wanted::Nothing),
             renewed: Notify::new(),
@@ -100,8 +106,65 @@ impl Node {
     }
 
     /// What it publishes.
-    pub fn publications(&self) -> &[Arc<Publication>] {
-        &self.publications
+    pub fn publications(&self) -> Arc<[Arc<Publication>]> {
+        Arc::clone(&self.publications.read())
+    }
+
+    /// Publishes one more resource, over the connection that there is, from the next
+    /// [`poke`](Self::poke) on.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn begin_publication(
+        self: &Arc<Self>,
+        stream: StreamId,
+        resource: ResourceCode,
+    ) -> Result<Arc<Publication>, StoreError> {
+        let publication = Arc::new(Publication::new(stream, resource));
+        entries::recall_entry(self.store(), &publication)?;
+        // It may have been published before: then the hub's state is compared.
+        publication.set_unverified(true);
+        let added = || std::iter::once(Arc::clone(&publication));
+        {
+            let mut held = self.publications.write();
+            *held = held.iter().cloned().chain(added()).collect();
+        }
+        Ok(publication)
+    }
+
+    /// Applies the catalogue file, if it has changed, over the connection that there is.
+    pub async fn apply_catalogue(self: &Arc<Self>) {
+        let Some(session) = self.session() else { return };
+        if let Err(error) = entries::prepare(self, &session).await {
+            // The next connection does it.
+            tracing::debug!(node = %self.name(), %error, "the catalogue was not settled");
+        }
+    }
+
+    /// Publishes a resource no more: what is under way is still acknowledged, the rest stays in the
+    /// outbox.
+    pub fn end_publication(&self, publication: &Publication) {
+        let mut held = self.publications.write();
+        *held = held.iter().filter(|each| each.stream != publication.stream).cloned().collect();
+        publication.retire();
+    }
+
+    /// What is received from now on, over the connection that there is.
+    pub fn set_subscriptions(&self, options: Vec<SubscriptionOptions>) {
+        *self.wanted_subscriptions.write() = options;
+        self.grants_changed();
+    }
+
+    /// What is to be received.
+    pub(super) fn wanted_subscriptions(&self) -> Vec<SubscriptionOptions> {
+        self.wanted_subscriptions.read().clone()
+    }
+
+    /// What the configuration says of a grant: by its number, else of all.
+    pub fn subscription_options(&self, grant: GrantId) -> Option<SubscriptionOptions> {
+        let all = self.wanted_subscriptions.read();
+        let by_number = all.iter().find(|each| each.grant == Some(grant));
+        by_number.or_else(|| all.iter().find(|each| each.grant.is_none())).cloned()
     }
 
     /// What it receives or received.
@@ -117,6 +180,16 @@ impl Node {
     /// Why the catalogue could not be applied.
     pub fn catalogue_trouble(&self) -> Option<String> {
         self.catalogue_trouble.lock().clone()
+    }
+
+    /// Why the hub could not be asked for the grants.
+    pub fn grants_trouble(&self) -> Option<String> {
+        self.grants_trouble.lock().clone()
+    }
+
+    /// Whether a grant is to be received by its number, not as one of all.
+    pub fn takes_by_number(&self, grant: GrantId) -> bool {
+        self.wanted_subscriptions.read().iter().any(|each| each.grant == Some(grant))
     }
 
     /// Our clock minus the hub's, milliseconds.
@@ -185,20 +258,19 @@ impl Node {
         self.set_state(LinkState::Connected { since: hutong_certs::clock::now(), hub });
         self.session.send_replace(Some(session.clone()));
         let (scope, tasks) = (cancel.child_token(), TaskTracker::new());
-        tasks.spawn(publications::serve(
-            Arc::clone(self),
-            session.clone(),
-            scope.clone(),
-            tasks.clone(),
-        ));
-        if !self.options.subscriptions.is_empty() {
-            tasks.spawn(deliveries::serve(
-                Arc::clone(self),
-                session.clone(),
-                scope.clone(),
-                tasks.clone(),
-            ));
-        }
+        let shared = || (Arc::clone(self), session.clone(), scope.clone(), tasks.clone());
+        let (node, over, within, beside) = shared();
+        tasks.spawn(async move {
+            let fatal = node.process.fatal.clone();
+            let work = Box::pin(publications::serve(node, over, within, beside));
+            fatal.guard("publishing", work).await;
+        });
+        let (node, over, within, beside) = shared();
+        tasks.spawn(async move {
+            let fatal = node.process.fatal.clone();
+            let work = Box::pin(deliveries::serve(node, over, within, beside));
+            fatal.guard("receiving", work).await;
+        });
         let ended = control::attend(self, session, &mut control, cancel).await;
         self.session.send_replace(None);
         tasks.close();
@@ -301,6 +373,10 @@ impl Node {
 
     pub(super) fn set_catalogue_trouble(&self, trouble: Option<String>) {
         *self.catalogue_trouble.lock() = trouble;
+    }
+
+    pub(super) fn set_grants_trouble(&self, trouble: Option<String>) {
+        *self.grants_trouble.lock() = trouble;
     }
 
     /// Takes a measured clock difference; whether it is a new one, to within a second.

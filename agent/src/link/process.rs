@@ -1,10 +1,12 @@
 //! What nodes are made from, and what all nodes of a process share.
 
 use std::{
+    panic::AssertUnwindSafe,
     path::PathBuf,
     sync::{Arc, OnceLock},
 };
 
+use futures_util::FutureExt;
 use hutong_certs::enrol::NodeFolder;
 use hutong_schema::{
     grant::GrantId,
@@ -41,7 +43,7 @@ pub struct NodeOptions {
 }
 
 /// What is received and where it is written.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SubscriptionOptions {
     /// One grant; all of the department when absent.
     pub grant: Option<GrantId>,
@@ -140,6 +142,14 @@ impl Fatal {
             tracing::error!(%reason, "the agent cannot go on and ends");
         }
         self.cancel.cancel();
+    }
+
+    /// Does work that others wait for without a time limit. If it panics, the process ends: it is
+    /// started anew rather than shown healthy without that part.
+    pub async fn guard(&self, what: &str, work: impl Future<Output = ()>) {
+        if AssertUnwindSafe(work).catch_unwind().await.is_err() {
+            self.raise(&format_args!("{what} was interrupted by a fault of the agent"));
+        }
     }
 
     /// What failed.

@@ -8,8 +8,9 @@ use std::sync::{
 use hutong_schema::{catalogue::CatalogueEntry, ids::ResourceCode};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
-use super::publish_end::Recovery;
+use super::{Progress, publish_end::Recovery};
 use crate::spool::{Store, StoreError, StreamId, StreamState};
 
 /// What can hinder a publication. Whoever found the hindrance takes it away again.
@@ -43,6 +44,8 @@ pub struct Publication {
     pub stream: StreamId,
     /// The resource.
     pub resource: ResourceCode,
+    /// When something last happened to it.
+    pub progress: Progress,
     entry: Mutex<Option<Arc<CatalogueEntry>>>,
     troubles: Mutex<Vec<(Hindrance, String)>>,
     /// It is in the queue of work, or served.
@@ -58,6 +61,8 @@ pub struct Publication {
     scans: AtomicU64,
     /// Wakes the stream that is open.
     news: Notify,
+    /// It is published no more.
+    retired: CancellationToken,
 }
 
 impl Publication {
@@ -66,6 +71,7 @@ impl Publication {
         Self {
             stream,
             resource,
+            progress: Progress::default(),
             entry: Mutex::new(None),
             troubles: Mutex::new(Vec::new()),
             queued: AtomicBool::new(false),
@@ -75,6 +81,7 @@ impl Publication {
             confirmed: AtomicBool::new(false),
             scans: AtomicU64::new(0),
             news: Notify::new(),
+            retired: CancellationToken::new(),
         }
     }
 
@@ -103,6 +110,9 @@ impl Publication {
 
     /// Whether there is something to tell the hub.
     pub fn has_work(&self, state: &StreamState) -> bool {
+        if self.retired.is_cancelled() {
+            return false;
+        }
         state.epoch == 0
             || !state.is_drained()
             || (state.checkpoint_due() && !self.is_scanning())
@@ -155,6 +165,7 @@ impl Publication {
     pub(super) fn scan_ends(&self, well: bool) -> bool {
         if well {
             self.scans.fetch_add(1, Ordering::AcqRel);
+            self.progress.read(hutong_certs::clock::now());
         }
         let mut scan = self.scan.lock();
         scan.under_way = std::mem::take(&mut scan.again);
@@ -179,6 +190,21 @@ impl Publication {
     /// Scans that ended well since the start.
     pub fn scans(&self) -> u64 {
         self.scans.load(Ordering::Acquire)
+    }
+
+    /// It is published no more; a stream that is open takes its leave.
+    pub(super) fn retire(&self) {
+        self.retired.cancel();
+    }
+
+    /// Whether it is published no more.
+    pub(super) fn is_retired(&self) -> bool {
+        self.retired.is_cancelled()
+    }
+
+    /// Waits until it is published no more.
+    pub(super) async fn retired(&self) {
+        self.retired.cancelled().await;
     }
 
     pub(super) fn set_unverified(&self, unverified: bool) {

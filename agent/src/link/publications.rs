@@ -32,9 +32,6 @@ pub(super) async fn serve(
     scope: CancellationToken,
     tasks: TaskTracker,
 ) {
-    if node.publications().is_empty() && node.options.catalogue.is_none() {
-        return;
-    }
     let mut backoff = Backoff::new(node.process.dialler.patience());
     loop {
         let prepared = tokio::select! {
@@ -62,7 +59,7 @@ pub(super) async fn serve(
     if let Err(error) = look_for_a_loss(&node, &session).await {
         return node.process.fatal.raise(&error);
     }
-    for publication in node.publications() {
+    for publication in &*node.publications() {
         node.poke(publication);
     }
     let streams = Arc::new(Semaphore::new(STREAMS));
@@ -84,7 +81,7 @@ pub(super) async fn serve(
         let (node, session, scope) = (Arc::clone(&node), session.clone(), scope.clone());
         let (streams, tracker) = (Arc::clone(&streams), tasks.clone());
         tasks.spawn(async move {
-            let wait = publish(&node, &session, &publication, &scope, &streams).await;
+            let wait = publish_until_retired(&node, &session, &publication, &scope, &streams).await;
             publication.release();
             drop(permit);
             if let Err(error) = note_compared(&node, &session).await {
@@ -104,6 +101,28 @@ pub(super) async fn serve(
             }
         });
     }
+}
+
+/// As [`publish`]; of a publication that ends meanwhile, what is under way is acknowledged.
+async fn publish_until_retired(
+    node: &Arc<Node>,
+    session: &Session,
+    publication: &Arc<Publication>,
+    scope: &CancellationToken,
+    streams: &Semaphore,
+) -> Option<Duration> {
+    if publication.is_retired() {
+        return None;
+    }
+    let leave = scope.child_token();
+    let mut publishing = Box::pin(publish(node, session, publication, &leave, streams));
+    let retired = tokio::select! {
+        wait = &mut publishing => return wait,
+        () = publication.retired() => leave.clone(),
+    };
+    retired.cancel();
+    publishing.await;
+    None
 }
 
 /// Publishes what there is of one publication; after which time to try again, if it stands still.

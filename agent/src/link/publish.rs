@@ -2,7 +2,10 @@
 
 use std::{collections::VecDeque, pin::Pin, sync::Arc, time::Duration};
 
-use hutong_certs::stream::{FrameReader, FrameWriter};
+use hutong_certs::{
+    clock,
+    stream::{FrameReader, FrameWriter},
+};
 use hutong_schema::{
     catalogue::CatalogueEntry,
     limits::{FRAME_BYTES_MAX, REJECTIONS_MAX},
@@ -176,6 +179,7 @@ impl Publishing<'_> {
                 let message =
                     Batch { header: batch.header, chain: batch.chain, payload: &batch.payload };
                 writer.send(&message).await.map_err(|error| self.session.broken(error))?;
+                self.publication.progress.sent(batch.header.rows);
                 sent = batch.header.seq;
                 flow.sent(sent, bytes);
             }
@@ -266,7 +270,7 @@ impl Publishing<'_> {
         flow: &Flow,
         entry: &Arc<CatalogueEntry>,
     ) -> Result<(), PublishFailure> {
-        let through = ack.stored_through;
+        let (through, settled) = (ack.stored_through, ack.settled_through);
         let outcome = self.acknowledge(ack, entry).await?;
         if outcome.rejected > 0 {
             tracing::warn!(resource = %self.publication.resource, rows = outcome.rejected,
@@ -274,6 +278,7 @@ impl Publishing<'_> {
         }
         tracing::debug!(resource = %self.publication.resource, through, accepted = outcome.accepted,
             "acknowledged");
+        self.publication.progress.acknowledged(through, settled, clock::now());
         self.publication.free(Hindrance::Busy);
         flow.acknowledged(through);
         Ok(())

@@ -1,6 +1,8 @@
 //! One subscription of a node, as its status shows it.
 
+use hutong_certs::clock;
 use hutong_schema::wire::v1::subscribe::Cursor;
+use jiff::Timestamp;
 use parking_lot::Mutex;
 
 use super::check::Checks;
@@ -38,6 +40,8 @@ struct Live {
     consistent: bool,
     changes: u64,
     rows: Option<u64>,
+    behind: Option<u64>,
+    delivered: Option<Timestamp>,
 }
 
 /// What is shown of a subscription.
@@ -53,16 +57,27 @@ pub struct SubscriptionState {
     pub changes: u64,
     /// Rows held, as of the last checkpoint.
     pub rows: Option<u64>,
+    /// Feed entries to come until what is held is consistent, while that is known.
+    pub behind: Option<u64>,
+    /// When something was last written down, since the agent started.
+    pub delivered: Option<Timestamp>,
 }
 
 impl Subscription {
     /// As the store knows it.
     pub fn new(key: SubscriptionKey, record: Option<&Record>) -> Self {
-        let live =
-            Live { phase: Phase::Waiting, cursor: None, consistent: false, changes: 0, rows: None };
+        let live = Live {
+            phase: Phase::Waiting,
+            cursor: None,
+            consistent: false,
+            changes: 0,
+            rows: None,
+            behind: None,
+            delivered: None,
+        };
         let subscription = Self { key, checks: Checks::default(), live: Mutex::new(live) };
         if let Some(record) = record {
-            subscription.moved(record);
+            subscription.stands(record);
             if let Some(reason) = &record.ended {
                 subscription.set(Phase::Ended(reason.clone()));
             }
@@ -79,6 +94,8 @@ impl Subscription {
             consistent: live.consistent,
             changes: live.changes,
             rows: live.rows,
+            behind: live.behind,
+            delivered: live.delivered,
         }
     }
 
@@ -86,13 +103,22 @@ impl Subscription {
         let mut live = self.live.lock();
         if matches!(phase, Phase::Ended(_)) {
             // Nothing is held any more.
-            (live.cursor, live.consistent, live.rows) = (None, false, None);
+            (live.cursor, live.consistent, live.rows, live.behind) = (None, false, None, None);
         }
         live.phase = phase;
     }
 
+    /// Something was written down.
     pub(super) fn moved(&self, record: &Record) {
+        self.live.lock().delivered = Some(clock::now());
+        self.stands(record);
+    }
+
+    fn stands(&self, record: &Record) {
         let mut live = self.live.lock();
+        let seq = record.cursor.map_or(0, |cursor| cursor.seq);
+        let ahead = record.consistent_at.filter(|_| !record.consistent());
+        live.behind = ahead.map(|at| at.seq.saturating_sub(seq));
         live.cursor = record.cursor;
         live.consistent = record.consistent();
         live.changes = record.changes;

@@ -84,8 +84,8 @@ impl Setup {
         setup
     }
 
-    fn publication(&self) -> &Arc<Publication> {
-        &self.node.publications()[0]
+    fn publication(&self) -> Arc<Publication> {
+        Arc::clone(&self.node.publications()[0])
     }
 
     fn state(&self) -> StreamState {
@@ -103,7 +103,7 @@ impl Setup {
             store.append(stream, batch, WriteBatch::new(), &cancel).unwrap().wait().unwrap()
         };
         tokio::task::spawn_blocking(append).await.unwrap();
-        self.node.poke(self.publication());
+        self.node.poke(&self.publication());
     }
 
     /// Waits for the wish to read the source, and pretends that it was read.
@@ -111,7 +111,7 @@ impl Setup {
         let wish = within(self.wishes.recv()).await.unwrap();
         assert_eq!(wish.stream, self.stream);
         self.publication().scan_begins();
-        self.node.scan_ended(&self.publication().clone(), true);
+        self.node.scan_ended(&self.publication(), true);
     }
 
     /// Waits until something is so.

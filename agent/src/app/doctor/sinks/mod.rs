@@ -1,0 +1,13 @@
+//! Sinks: one file of checks for each kind.
+
+mod files;
+
+use super::finding::Finding;
+use crate::config::{SinkConfig, SubscribeConfig};
+
+/// Looks at a sink. May block.
+pub(super) fn look(subscribe: &SubscribeConfig) -> Vec<Finding> {
+    match &subscribe.sink {
+        SinkConfig::Files(sink) => files::look(sink),
+    }
+}
