@@ -9,11 +9,13 @@ use std::path::{Path, PathBuf};
 use hutong_schema::ids::{ExchangeName, NodeName};
 
 mod publish;
+mod push;
 mod read;
 mod section;
 mod subscribe;
 
 pub use publish::{FileFormat, FileSource, PublishConfig, SourceConfig, SourceMode, TextEncoding};
+pub use push::{DEFAULT_PUSH_BODY, PushConfig, TokenPlace};
 pub use read::{ConfigError, Mistake};
 pub use subscribe::{AfterGrant, FilesSink, GrantChoice, SinkConfig, SubscribeConfig};
 
@@ -36,6 +38,8 @@ pub struct Config {
     pub store_cache_bytes: usize,
     /// `scan.parallel`: sources read at the same time.
     pub parallel_scans: usize,
+    /// `[push]`
+    pub push: Option<PushConfig>,
     /// `[[node]]`
     pub nodes: Vec<NodeConfig>,
 }

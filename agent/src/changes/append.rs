@@ -117,8 +117,8 @@ impl Pass<'_> {
         Ok(ScanOutcome::Done(ScanReport {
             read,
             rejected,
-            upserts: self.out.upserts,
-            deletes: self.out.deletes,
+            upserts: self.out.upserts(),
+            deletes: self.out.deletes(),
             batches: self.out.batches,
             unknown_columns: self.source.unknown_columns().to_vec(),
         }))

@@ -8,14 +8,20 @@
 //! exactly what the hub holds, and a scan that was interrupted simply continues as the next one.
 
 mod append;
+mod handed;
 mod outbound;
 mod publication;
+mod pushed;
 mod record;
+mod remap;
 mod snapshot;
 mod table;
 
+pub use handed::{HandError, HandReport, HandedOver, HandedRow, RefusedRow};
 pub use publication::{Publication, ScanError, ScanOutcome, ScanReport};
+pub use pushed::PushConfirmed;
 pub use record::{SourceRecord, Waiting, WaitingReason};
+pub use remap::remap;
 
 #[cfg(test)]
 mod tests;

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::outbound::Outbound;
 use super::record::{Scanned, SourceRecord, Waiting};
-use super::{append, snapshot};
+use super::{append, pushed, snapshot};
 use crate::config::{FileSource, PublishConfig, SourceConfig, SourceMode};
 use crate::quarantine::{Quarantine, QuarantineError, Rejection, Staged};
 use crate::sources::{FileMark, Position, Refusal, Row, Source, SourceError, SourceOptions};
@@ -94,11 +94,15 @@ impl Publication {
             return Ok(ScanOutcome::NoEpoch);
         }
         let record = SourceRecord::load(store, self.stream)?;
-        let SourceConfig::File(file) = &self.config.source;
-        let scan = Scan { publication: self, file, store, entry, cancel, state, record };
-        let result = match file.mode {
-            SourceMode::Snapshot => snapshot::scan(scan),
-            SourceMode::Append => append::scan(scan),
+        let result = match &self.config.source {
+            SourceConfig::File(file) => {
+                let scan = Scan { publication: self, file, store, entry, cancel, state, record };
+                match file.mode {
+                    SourceMode::Snapshot => snapshot::scan(scan),
+                    SourceMode::Append => append::scan(scan),
+                }
+            }
+            SourceConfig::Push => pushed::scan(self, store, entry, &state, cancel),
         };
         match result {
             // A conflict: the stream was begun anew meanwhile, nothing of the rest was appended.
@@ -231,9 +235,10 @@ impl<'a> Scan<'a> {
         note: &str,
     ) -> Result<(), QuarantineError> {
         let Refusal { field, reason } = refusal;
-        let raw = source.raw();
+        let (raw, values) = (source.raw(), source.values());
         let item = self.entry.item(field);
-        staged.push(&Rejection { row: row.number, item, reason, note, raw: &raw })
+        let row = row.number;
+        staged.push(&Rejection { row, item, reason, note, raw: &raw, values: &values })
     }
 
     /// Keys that are to be sent again whatever the image says.

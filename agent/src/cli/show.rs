@@ -98,9 +98,14 @@ pub(super) fn check(config: &Config) -> anyhow::Result<ExitCode> {
             }
         }
         for publish in &node.publish {
-            let SourceConfig::File(file) = &publish.source;
-            if let Err(error) = std::fs::File::open(&file.path) {
-                problems.push(format!("{}: {}: {error}", publish.resource, file.path.display()));
+            match &publish.source {
+                SourceConfig::File(file) => {
+                    if let Err(error) = std::fs::File::open(&file.path) {
+                        let path = file.path.display();
+                        problems.push(format!("{}: {path}: {error}", publish.resource));
+                    }
+                }
+                SourceConfig::Push => {}
             }
             if let Some(entries) = &registered
                 && !entries.iter().any(|entry| entry.code == publish.resource)

@@ -24,6 +24,8 @@ pub struct PublishConfig {
 pub enum SourceConfig {
     /// `path`: one file that stays where it is.
     File(FileSource),
+    /// `source = "push"`: programs hand them over by HTTP, see [`super::PushConfig`].
+    Push,
 }
 
 impl SourceConfig {
@@ -31,6 +33,7 @@ impl SourceConfig {
     pub fn place(&self) -> String {
         match self {
             Self::File(file) => file.path.display().to_string(),
+            Self::Push => "push".to_owned(),
         }
     }
 }

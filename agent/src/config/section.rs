@@ -59,6 +59,11 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// Whether a key is there.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.value(name).is_some()
+    }
+
     /// A table in this one; without any key if it is absent.
     pub(super) fn section(&self, name: &str) -> Section<'a> {
         let table = match self.value(name) {

@@ -21,15 +21,21 @@ fn the_sample_is_valid_and_shows_the_defaults() {
     assert_eq!(config.outbox_cap_bytes, DEFAULT_OUTBOX_CAP);
     assert_eq!(config.store_cache_bytes, DEFAULT_STORE_CACHE);
     let publish = &config.nodes[0].publish;
-    let file = |each: &PublishConfig| {
-        let SourceConfig::File(file) = &each.source;
-        file.clone()
+    let file = |each: &PublishConfig| match &each.source {
+        SourceConfig::File(file) => Some(file.clone()),
+        SourceConfig::Push => None,
     };
-    assert_eq!(file(&publish[0]).mode, SourceMode::Snapshot);
+    assert_eq!(file(&publish[0]).unwrap().mode, SourceMode::Snapshot);
     assert_eq!(publish[0].rescan, Duration::from_secs(300));
     assert_eq!(publish[0].max_delete_percent, 10);
-    assert!(publish.iter().any(|each| file(each).mode == SourceMode::Append));
-    assert!(publish.iter().any(|each| file(each).encoding == TextEncoding::Gb18030));
+    let any = |is: fn(FileSource) -> bool| publish.iter().filter_map(file).any(is);
+    assert!(any(|file| file.mode == SourceMode::Append));
+    assert!(any(|file| file.encoding == TextEncoding::Gb18030));
+    assert!(publish.iter().any(|each| each.source == SourceConfig::Push));
+    let push = config.push.unwrap();
+    assert!(push.listen.ip().is_loopback());
+    assert_eq!(push.token, TokenPlace::File("/etc/hutong/push.token".into()));
+    assert_eq!(push.body_bytes_max as u64, DEFAULT_PUSH_BODY);
     assert_eq!(config.nodes[0].subscribe[0].grant, GrantChoice::All);
 }
 
@@ -103,4 +109,36 @@ fn names_and_resources_are_used_once() {
 fn what_is_no_toml_is_said_so() {
     let result = Config::parse("[hub", Path::new("/"));
     assert!(matches!(result, Err(ConfigError::Syntax(_))));
+}
+
+#[test]
+fn the_push_door_is_for_this_machine_and_its_token_stays_out_of_the_configuration() {
+    let text = |push: &str| {
+        format!(
+            r#"
+            hub = {{ address = "a:1" }}
+            {push}
+            [[node]]
+            name = "n1"
+            publish = [{{ resource = "300001/1", source = "push" }}]
+            "#
+        )
+    };
+    let good = text("push = { listen = \"[::1]:0\", token_credential = \"push\" }");
+    let config = Config::parse(&good, Path::new("/etc/hutong")).unwrap();
+    assert_eq!(config.push.unwrap().token, TokenPlace::Credential("push".to_owned()));
+    for (push, mistake) in [
+        ("", "push is missing"),
+        ("push = { listen = \"0.0.0.0:7480\", token_file = \"t\" }", "push.listen is 0.0.0.0:7480"),
+        ("push = { listen = \"127.0.0.1:1\" }", "push.token_file is missing"),
+        ("push = { listen = \"127.0.0.1:1\", token = \"secret\" }", "push.token must not stand"),
+        (
+            "push = { listen = \"127.0.0.1:1\", token_file = \"t\", token_credential = \"c\" }",
+            "push.token_file stands beside",
+        ),
+    ] {
+        let found = mistakes(&text(push)).join("\n");
+        assert!(found.contains(mistake), "{mistake} in:\n{found}");
+        assert!(!found.contains("secret"), "a token is not repeated: {found}");
+    }
 }

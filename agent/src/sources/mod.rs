@@ -10,6 +10,7 @@ mod input;
 mod jsonl;
 mod mapping;
 mod mark;
+mod object;
 mod row;
 
 use std::path::{Path, PathBuf};
@@ -21,6 +22,7 @@ use crate::config::{FileFormat, TextEncoding};
 pub use input::RECORD_BYTES_MAX;
 pub use mapping::Mapping;
 pub use mark::{FileMark, Identity};
+pub use object::{Given, Objects};
 pub use row::{Refusal, Row};
 
 /// What a source yields next.
@@ -171,6 +173,15 @@ impl Source {
         match &self.records {
             Records::Csv(records) => records.raw(self.encoding),
             Records::Jsonl(lines) => lines.raw(self.encoding),
+        }
+    }
+
+    /// The values of the last row by the machine names of their items, a JSON object; empty where
+    /// [`Source::raw`] says it.
+    pub fn values(&self) -> String {
+        match &self.records {
+            Records::Csv(records) => records.values(&self.mapping, self.encoding),
+            Records::Jsonl(_) => String::new(),
         }
     }
 

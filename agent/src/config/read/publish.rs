@@ -9,6 +9,8 @@ use super::super::{FileFormat, FileSource, PublishConfig, SourceConfig, SourceMo
 /// Settings of every kind of source.
 const COMMON: &[&str] = &["resource", "rescan_seconds", "max_delete_percent"];
 const FILE: &[&str] = &["path", "format", "encoding", "mode"];
+/// There is nothing to look at, and no snapshot that could delete.
+const PUSH: &[&str] = &["resource", "source"];
 
 /// `None` only if a mistake was reported.
 pub(super) fn publish(table: &Section<'_>) -> Option<PublishConfig> {
@@ -24,6 +26,10 @@ pub(super) fn publish(table: &Section<'_>) -> Option<PublishConfig> {
 }
 
 fn source(table: &Section<'_>) -> Option<SourceConfig> {
+    if table.text("source").as_deref() == Some("push") {
+        table.only(PUSH);
+        return Some(SourceConfig::Push);
+    }
     table.only(&[COMMON, FILE].concat());
     file(table).map(SourceConfig::File)
 }
