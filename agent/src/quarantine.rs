@@ -184,8 +184,7 @@ impl Staged {
 }
 
 fn write(writer: &mut csv::Writer<impl Write>, rejection: &Rejection<'_>) -> io::Result<()> {
-    let item =
-        rejection.item.map_or(String::new(), |item| format!("{} {}", item.name, item.label));
+    let item = rejection.item.map_or(String::new(), |item| format!("{} {}", item.name, item.label));
     let number = |number: u64| if number == 0 { String::new() } else { number.to_string() };
     writer.write_field(number(rejection.row))?;
     writer.write_field(item)?;

@@ -4,6 +4,8 @@
 //! committed, the hub is told, the store is closed.
 
 pub mod enrol;
+pub mod handed;
+pub mod push;
 pub mod questions;
 mod renewal;
 pub mod report;
@@ -12,6 +14,7 @@ pub mod socket;
 
 use std::{
     collections::{BTreeMap, HashMap},
+    net::SocketAddr,
     sync::Arc,
     time::Duration,
 };
@@ -32,7 +35,7 @@ use self::{
 };
 use crate::{
     changes::Publication as Source,
-    config::{AfterGrant, Config, FileFormat, GrantChoice, NodeConfig, SinkConfig},
+    config::{AfterGrant, Config, FileFormat, GrantChoice, NodeConfig, SinkConfig, SourceConfig},
     link::{Dialler, Fatal, Hindrance, LinkError, Node, NodeOptions, Process, SubscriptionOptions},
     quarantine::Quarantine,
     sinks::{Disposal, LineFormat, SinkError, SinkOptions},
@@ -54,6 +57,9 @@ pub enum StartError {
     /// The sheet of join tokens.
     #[error("the sheet of join tokens cannot be used")]
     Sheet(#[from] SheetError),
+    /// The door for pushed rows.
+    #[error(transparent)]
+    Push(#[from] push::PushError),
     /// The status socket.
     #[error(
         "the status socket {path} cannot be opened (its path may have at most 107 bytes; see [status] socket)"
@@ -76,6 +82,7 @@ pub struct Agent {
     /// Nodes that have no certificate yet, and why.
     waiting: Mutex<BTreeMap<NodeName, String>>,
     tokens: HashMap<NodeName, JoinToken>,
+    push_address: Option<SocketAddr>,
     enrolling: Semaphore,
     up: watch::Sender<usize>,
     cancel: CancellationToken,
@@ -106,6 +113,10 @@ impl Agent {
         let tokens =
             config.enrol_sheet.as_deref().map(enrol::tokens).transpose()?.unwrap_or_default();
         let dialler = Dialler::open(&config.hub_address)?;
+        let door = match &config.push {
+            Some(push) => Some(push::Door::open(push).await?),
+            None => None,
+        };
         let tasks = TaskTracker::new();
         let fatal = Fatal::new(cancel.clone());
         let publications: usize = config.nodes.iter().map(|node| node.publish.len()).sum();
@@ -126,6 +137,7 @@ impl Agent {
             nodes: Mutex::default(),
             waiting: Mutex::new(waiting.collect()),
             tokens,
+            push_address: door.as_ref().map(push::Door::address),
             enrolling: Semaphore::new(enrol::AT_ONCE),
             up: watch::Sender::new(0),
             cancel,
@@ -133,6 +145,9 @@ impl Agent {
             config,
         });
         socket::serve(&agent)?;
+        if let Some(door) = door {
+            door.serve(&agent);
+        }
         agent.tasks.spawn(scans.run(queue));
         for node in agent.config.nodes.clone() {
             let streams: Vec<StreamId> = streams.by_ref().take(node.publish.len()).collect();
@@ -192,9 +207,11 @@ impl Agent {
         &self,
         resource: &ResourceCode,
     ) -> Result<Option<&'static str>, StoreError> {
-        let found =
-            self.scans.all().into_iter().find(|each| each.publication.resource == *resource);
-        let Some(mounted) = found else { return Ok(None) };
+        let Some(mounted) = self.mounted_of(resource) else { return Ok(None) };
+        if let Some(said) = handed::confirm(self, &mounted).await? {
+            mounted.node.confirm(&mounted.publication);
+            return Ok(Some(said));
+        }
         let released = mounted.source.confirm(&self.process.store).await?;
         let stuck = mounted.publication.troubles().iter().any(|(by, _)| *by == Hindrance::Hub);
         mounted.node.confirm(&mounted.publication);
@@ -207,8 +224,17 @@ impl Agent {
         }))
     }
 
+    /// Where programs can push rows.
+    pub fn push_address(&self) -> Option<SocketAddr> {
+        self.push_address
+    }
+
     fn mounted(&self) -> Vec<Arc<Mounted>> {
         self.scans.all()
+    }
+
+    fn mounted_of(&self, resource: &ResourceCode) -> Option<Arc<Mounted>> {
+        self.scans.all().into_iter().find(|each| each.publication.resource == *resource)
     }
 
     /// Sees to it that a node has a certificate, then keeps it connected.
@@ -218,6 +244,9 @@ impl Agent {
         for (publication, publish) in publications.into_iter().zip(config.publish) {
             let quarantine = self.process.quarantine.clone();
             let source = Source { stream: publication.stream, config: publish, quarantine };
+            if source.config.source == SourceConfig::Push {
+                publication.keep_outbox();
+            }
             self.scans.mount(Arc::clone(&node), publication, source);
         }
         self.nodes.lock().insert(config.name.clone(), Arc::clone(&node));

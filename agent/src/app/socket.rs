@@ -15,6 +15,7 @@ use tokio::{
 
 use super::{
     Agent, StartError,
+    handed::{self, QuarantineRequest},
     questions::{self, Question},
     report::AgentReport,
 };
@@ -45,6 +46,8 @@ pub enum Request {
         /// The question.
         question: Question,
     },
+    /// What only the running agent can do about rows in quarantine.
+    Quarantine(QuarantineRequest),
 }
 
 /// The answer: something to show, or what went wrong.
@@ -154,6 +157,7 @@ async fn perform(agent: &Agent, request: Request) -> Response {
             Ok(None) => Err(format!("{resource} is not published by this agent")),
             Err(error) => Err(in_full(&error)),
         },
+        Request::Quarantine(request) => handed::perform(agent, request).await,
         Request::Ask { node, question } => {
             let nodes = agent.nodes();
             let chosen = nodes

@@ -10,17 +10,20 @@ use tokio_util::sync::CancellationToken;
 
 use super::outbound::Made;
 use super::publication::Publication;
+use crate::config::SourceConfig;
 use crate::quarantine::{QuarantineError, Rejection};
 use crate::sources::{Given, Objects, Refusal, Row};
-use crate::spool::{Area, NewBatch, Replace, Store, StoreError, StreamId, StreamState, WriteBatch};
+use crate::spool::{Area, NewBatch, Replace, Store, StoreError, WriteBatch};
 
 /// Rows on their way into the outbox.
 pub struct HandedOver<'a> {
+    publication: &'a Publication,
     store: &'a Store,
-    stream: StreamId,
-    state: StreamState,
+    entry: &'a CatalogueEntry,
     batches: Vec<NewBatch>,
     writes: WriteBatch,
+    /// The texts of refused rows.
+    kept: Vec<&'a str>,
     /// What became of the rows.
     pub report: HandReport,
 }
@@ -68,7 +71,9 @@ pub enum HandError {
     #[error("a new epoch has begun and the source is about to be named anew; try again soon")]
     NewEpoch,
     /// The outbox is full.
-    #[error("the outbox is full: the hub has not taken what was handed over before; try again later")]
+    #[error(
+        "the outbox is full: the hub has not taken what was handed over before; try again later"
+    )]
     Full,
     /// The stream was begun anew meanwhile.
     #[error("the publication was begun anew meanwhile; try again")]
@@ -98,15 +103,15 @@ impl From<StoreError> for HandError {
 }
 
 impl Publication {
-    /// Reads and checks rows; refused ones are in quarantine when it returns. Blocks.
+    /// Reads and checks rows; nothing is written yet.
     ///
     /// # Errors
     /// When nothing can be taken at present.
-    pub fn hand_over<'a, 'r>(
-        &self,
+    pub fn hand_over<'a>(
+        &'a self,
         store: &'a Store,
-        entry: &CatalogueEntry,
-        rows: impl IntoIterator<Item = HandedRow<'r>>,
+        entry: &'a CatalogueEntry,
+        rows: impl IntoIterator<Item = HandedRow<'a>>,
     ) -> Result<HandedOver<'a>, HandError> {
         let state = store.stream(self.stream)?.state;
         if state.epoch == 0 {
@@ -116,7 +121,13 @@ impl Publication {
             return Err(HandError::NewEpoch);
         }
         let asked_again = self.asked_again(store)?;
-        let (mut made, mut objects) = (Made::new(entry), Objects::new(entry));
+        let mut made = Made::new(entry);
+        // A person corrects rows and removes none; only the program that owns all rows does.
+        let mut objects = if self.config.source == SourceConfig::Push {
+            Objects::new(entry)
+        } else {
+            Objects::only_rows(entry)
+        };
         let (mut batches, mut writes) = (Vec::new(), WriteBatch::new());
         let (mut report, mut row) = (HandReport::default(), Row::default());
         let (mut kept, mut read) = (Vec::new(), 0);
@@ -146,20 +157,10 @@ impl Publication {
         batches.extend(made.finish()?);
         (report.upserts, report.deletes) = (made.upserts, made.deletes);
         report.unknown = objects.unknown().to_vec();
-        let rejection = |(refused, text): (&RefusedRow, &&'r str)| Rejection {
-            row: refused.index + 1,
-            item: entry.item(refused.field),
-            reason: refused.reason,
-            note: "",
-            raw: text.as_bytes(),
-            values: "",
-        };
-        let rejections: Vec<_> = report.refused.iter().zip(&kept).map(rejection).collect();
-        self.quarantine.append(&entry.code, &rejections)?;
-        writes.count(self.stream, read, rejections.len() as u64);
+        writes.count(self.stream, read, kept.len() as u64);
         // What was begun anew meanwhile does not know these rows.
         writes.only_in(self.stream, state.generation);
-        Ok(HandedOver { store, stream: self.stream, state, batches, writes, report })
+        Ok(HandedOver { publication: self, store, entry, batches, writes, kept, report })
     }
 
     /// Keys that are to be sent again.
@@ -175,25 +176,35 @@ impl Publication {
 }
 
 impl HandedOver<'_> {
-    /// Puts the rows into the outbox together with other writes; they are durable when it returns.
-    /// Blocks, also while the outbox is full.
+    /// Puts the rows into the outbox together with other writes, and refused ones into quarantine; both
+    /// are durable when it returns. Blocks, also while the outbox is full.
     ///
     /// # Errors
-    /// When the outbox is full until `cancel` is cancelled, the stream was begun anew, or the store
-    /// failed. Then nothing was appended.
+    /// When the outbox is full until `cancel` is cancelled, the stream was begun anew, or refused rows
+    /// or the store cannot be written. Then nothing was appended.
     pub fn commit(
         self,
         with: impl FnOnce(&HandReport, &mut WriteBatch),
         cancel: &CancellationToken,
     ) -> Result<HandReport, HandError> {
-        let Self { store, stream, state, batches, mut writes, report } = self;
-        debug_assert!(state.epoch > 0);
+        let Self { publication, store, entry, batches, mut writes, kept, report } = self;
         with(&report, &mut writes);
-        store.append_all(stream, batches, writes, cancel)?.wait()?;
+        let quarantine = || -> Result<(), HandError> {
+            let refused = report.refused.iter().zip(&kept);
+            let rejections: Vec<_> = refused
+                .map(|(refused, text)| Rejection {
+                    row: refused.index + 1,
+                    item: entry.item(refused.field),
+                    reason: refused.reason,
+                    note: "",
+                    raw: text.as_bytes(),
+                    values: "",
+                })
+                .collect();
+            Ok(publication.quarantine.append(&entry.code, &rejections)?)
+        };
+        let ticket = store.append_all(publication.stream, batches, writes, quarantine, cancel)?;
+        ticket.wait()?;
         Ok(report)
     }
 }
-
-#[cfg(test)]
-#[path = "handed_tests.rs"]
-mod tests;

@@ -94,9 +94,8 @@ fn rows(
     let mut batches = Vec::new();
     for index in 0..block.rows() {
         let key = block.key(index);
-        let values = || {
-            places.iter().map(|place| place.and_then(|column| block.value(column, index)))
-        };
+        let values =
+            || places.iter().map(|place| place.and_then(|column| block.value(column, index)));
         let fits = check_key(&keys, key).and_then(|()| {
             if block.is_delete(index) {
                 return Ok(());

@@ -9,6 +9,7 @@
 mod ask;
 mod enrol;
 mod explain;
+mod quarantine;
 mod run;
 mod show;
 
@@ -67,6 +68,9 @@ enum Command {
         /// The resource.
         resource: ResourceCode,
     },
+    /// Rows that were refused: list them, write them into a sheet, send them corrected.
+    #[command(subcommand)]
+    Quarantine(quarantine::QuarantineCommand),
     /// Check the configuration and the files it names.
     Check,
     /// Explain a code such as HT-1107: what it means, where to look, what to do.
@@ -213,6 +217,7 @@ async fn perform(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Verify(args) => ask::verify(&config()?, args).await,
         Command::Status { json } => show::status(&config()?, json).await,
         Command::Confirm { resource } => show::confirm(&config()?, resource).await,
+        Command::Quarantine(command) => quarantine::perform(&config()?, command).await,
         Command::Check => show::check(&config()?),
         Command::Explain(args) => explain::explain(&args),
     }

@@ -9,6 +9,7 @@ use hutong_schema::ids::ResourceCode;
 use crate::{
     app::{
         enrol,
+        push::Token,
         report::{AgentReport, NodeReport, PublicationReport, SubscriptionReport},
         socket::{self, Request, SocketError},
         store_options,
@@ -62,6 +63,9 @@ pub(super) fn check(config: &Config) -> anyhow::Result<ExitCode> {
             Default::default()
         }
     };
+    if let Some(Err(error)) = config.push.as_ref().map(|push| Token::load(&push.token)) {
+        problems.push(format!("[push] {}", hutong_schema::words::in_full(&error)));
+    }
     for node in &config.nodes {
         let folder = hutong_certs::enrol::NodeFolder::new(config.node_dir(&node.name));
         if folder.is_enrolled() {
@@ -131,6 +135,9 @@ pub(super) fn table(report: &AgentReport) {
     let state = if report.running { "running" } else { "not running" };
     let (used, cap) = (report.outbox_bytes / 1024, report.outbox_cap_bytes / 1024);
     println!("{} · {state} · hub {} · outbox {used} of {cap} KiB", report.software, report.hub);
+    if let Some(push) = report.push {
+        println!("rows can be pushed to http://{push}/v1/resources/<class>/<sequence>/rows");
+    }
     for node in &report.nodes {
         of_node(node);
     }

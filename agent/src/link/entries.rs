@@ -5,6 +5,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use hutong_schema::{
     catalogue::CatalogueEntry,
+    ids::ResourceCode,
     wire::v1::{RefusalCode, Refused},
     words::in_full,
 };
@@ -153,7 +154,7 @@ pub(super) async fn take_entries(
         let stored =
             serde_json::to_vec(&entry).map_err(|_| StoreError::Record("a catalogue entry"))?;
         if publication.set_entry(entry) {
-            writes.put(Area::Nodes, entry_key(publication).as_bytes(), stored);
+            writes.put(Area::Nodes, entry_key(&publication.resource).as_bytes(), stored);
             node.want_scan(publication);
         }
     }
@@ -165,14 +166,24 @@ pub(super) async fn take_entries(
 
 /// The entry that was known when the agent ran last.
 pub(super) fn recall_entry(store: &Store, publication: &Publication) -> Result<(), StoreError> {
-    if let Some(stored) = store.get(Area::Nodes, entry_key(publication).as_bytes())?
-        && let Ok(entry) = serde_json::from_slice(&stored)
-    {
+    if let Some(entry) = entry_known(store, &publication.resource)? {
         publication.set_entry(entry);
     }
     Ok(())
 }
 
-fn entry_key(publication: &Publication) -> String {
-    format!("entry/{}", publication.resource)
+/// The entry of a resource as it was known when the agent ran last.
+///
+/// # Errors
+/// When the store fails.
+pub fn entry_known(
+    store: &Store,
+    resource: &ResourceCode,
+) -> Result<Option<CatalogueEntry>, StoreError> {
+    let stored = store.get(Area::Nodes, entry_key(resource).as_bytes())?;
+    Ok(stored.and_then(|stored| serde_json::from_slice(&stored).ok()))
+}
+
+fn entry_key(resource: &ResourceCode) -> String {
+    format!("entry/{resource}")
 }

@@ -28,6 +28,7 @@ mod subscription;
 pub use backoff::{Backoff, Patience};
 pub use certificate::Wanted;
 pub use endpoint::{Dialler, EnrolFailure, SOFTWARE};
+pub use entries::entry_known;
 pub use failure::LinkError;
 pub use node::Node;
 pub use process::{Fatal, LinkState, NodeOptions, Process, ScanWish, SubscriptionOptions};

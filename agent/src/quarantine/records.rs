@@ -186,8 +186,7 @@ fn each(path: &Path, mut visit: impl FnMut(u64, &ByteRecord)) -> io::Result<()> 
 }
 
 fn read(place: Place, record: &ByteRecord) -> Record {
-    let text =
-        |at: usize| String::from_utf8_lossy(record.get(at).unwrap_or_default()).into_owned();
+    let text = |at: usize| String::from_utf8_lossy(record.get(at).unwrap_or_default()).into_owned();
     let (item, code) = (text(1), text(2));
     Record {
         id: FaultId::of(&item, &code, record.get(6).unwrap_or_default()),
@@ -215,7 +214,3 @@ fn names(folder: &Path) -> io::Result<Vec<String>> {
 fn failed(path: &Path, source: io::Error) -> QuarantineError {
     QuarantineError { path: path.to_owned(), source }
 }
-
-#[cfg(test)]
-#[path = "records_tests.rs"]
-mod tests;

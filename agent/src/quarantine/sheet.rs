@@ -213,7 +213,3 @@ impl Sheet {
         Ok(sheet)
     }
 }
-
-#[cfg(test)]
-#[path = "sheet_tests.rs"]
-mod tests;

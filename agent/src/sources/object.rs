@@ -15,9 +15,12 @@ use super::{Mapping, Refusal, Row};
 ///
 /// An object is a row, or an envelope of exactly these members: `{"op":"upsert","row":{…}}` or
 /// `{"op":"delete","key":…}`. A key is a text, or its parts as a list or by name. Nothing else removes
-/// a row: what cannot be read, or lacks its key, is refused.
+/// a row: what cannot be read, or lacks its key, is refused. Where `op` is the name of an item, there are
+/// no envelopes.
 pub struct Objects {
     mapping: Mapping,
+    /// Whether an envelope is one; not where `op` is the name of an item.
+    envelopes: bool,
 }
 
 /// What an object says.
@@ -32,7 +35,14 @@ pub enum Given {
 impl Objects {
     /// Objects with the values of an entry.
     pub fn new(entry: &CatalogueEntry) -> Self {
-        Self { mapping: Mapping::by_name(entry) }
+        let mapping = Mapping::by_name(entry);
+        let envelopes = mapping.item_named("op").is_none();
+        Self { mapping, envelopes }
+    }
+
+    /// As [`Objects::new`], but every object is a row.
+    pub fn only_rows(entry: &CatalogueEntry) -> Self {
+        Self { envelopes: false, ..Self::new(entry) }
     }
 
     /// Takes the next object; what is known of it is in `row`, also when it is refused.
@@ -42,7 +52,7 @@ impl Objects {
     pub fn take(&mut self, number: u64, text: &str, row: &mut Row) -> Result<Given, Refusal> {
         row.begin(number);
         let wrong = |_| Refusal::whole(RejectReason::Type);
-        match envelope(text) {
+        match envelope(text).filter(|_| self.envelopes) {
             None => {
                 fill(&mut self.mapping, text, row).map_err(wrong)??;
                 Ok(Given::Upsert)
@@ -93,7 +103,8 @@ impl Objects {
             return Err(missing(parts.len()));
         }
         let items = keys.to_vec();
-        row.fill_key(&self.mapping, &mut |at: usize, take: &mut dyn FnMut(
+        row.fill_key(&self.mapping, &mut |at: usize,
+                                          take: &mut dyn FnMut(
             Option<&str>,
         ) -> Result<(), Refusal>| {
             offer(&items[at], parts[at], take)
@@ -159,7 +170,7 @@ struct Envelope<'a> {
     row: Option<&'a RawValue>,
 }
 
-/// An entry may have an item called `op`: only the exact members make an envelope.
+/// Only the exact members make an envelope.
 fn envelope(text: &str) -> Option<Envelope<'_>> {
     if !text.contains("\"op\"") {
         return None;

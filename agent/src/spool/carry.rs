@@ -36,24 +36,30 @@ impl Store {
     }
 
     /// Appends batches together with other writes, all or nothing; blocks while the outbox is full.
+    /// `first` is done once there is room for them.
     ///
     /// # Errors
-    /// When waiting was cancelled or the store failed.
-    pub fn append_all(
+    /// When waiting was cancelled, `first` or the store failed.
+    pub fn append_all<E: From<StoreError>>(
         &self,
         stream: StreamId,
         batches: Vec<NewBatch>,
         mut with: WriteBatch,
+        first: impl FnOnce() -> Result<(), E>,
         cancel: &CancellationToken,
-    ) -> Result<Ticket, StoreError> {
+    ) -> Result<Ticket, E> {
         let bytes = batches.iter().map(NewBatch::stored_len).sum();
         if bytes > 0 {
             self.0.space.reserve(stream, bytes, cancel)?;
         }
+        if let Err(error) = first() {
+            self.0.space.release(stream, bytes);
+            return Err(error);
+        }
         for batch in batches {
             with.append(stream, batch, None);
         }
-        self.submit(with)
+        Ok(self.submit(with)?)
     }
 
     /// Replaces the batches that the hub has not stored by others, if the outbox still ends where they

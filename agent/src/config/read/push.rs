@@ -54,5 +54,4 @@ fn token(section: &Section<'_>) -> Option<TokenPlace> {
 }
 
 const LISTEN: &str = "a loopback address with a port, such as \"127.0.0.1:7480\"";
-const TOKEN: &str =
-    "write the token into a file and name it: token_file, or a service credential: token_credential";
+const TOKEN: &str = "write the token into a file and name it: token_file, or a service credential: token_credential";
