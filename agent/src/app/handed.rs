@@ -1,11 +1,7 @@
 //! Rows from outside of a scan: those that programs push, and those of quarantine that a person
 //! corrected.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use hutong_schema::{catalogue::CatalogueEntry, ids::ResourceCode, words::in_full};
 use serde::{Deserialize, Serialize};
@@ -121,6 +117,8 @@ pub(super) async fn within_patience<T: Send + 'static>(
         done = &mut working => done,
         () = tokio::time::sleep(PATIENCE) => {
             cancel.cancel();
+            // If it has not begun, because all threads wait for room, it does not begin any more.
+            working.abort();
             working.await
         }
     };
@@ -241,9 +239,8 @@ fn corrected(
     Ok(found)
 }
 
-/// Publications by resource, for those who name one that does not exist.
-pub(super) fn pushed(agent: &Agent) -> HashMap<ResourceCode, bool> {
+/// Resources that programs push, whether their nodes are up or not.
+pub(super) fn pushed(agent: &Agent) -> impl Iterator<Item = &ResourceCode> {
     let configured = agent.config.nodes.iter().flat_map(|node| &node.publish);
-    let pushed = configured.filter(|each| each.source == SourceConfig::Push);
-    pushed.map(|each| (each.resource.clone(), agent.mounted_of(&each.resource).is_some())).collect()
+    configured.filter(|each| each.source == SourceConfig::Push).map(|each| &each.resource)
 }

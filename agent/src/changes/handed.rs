@@ -208,3 +208,7 @@ impl HandedOver<'_> {
         Ok(report)
     }
 }
+
+#[cfg(test)]
+#[path = "handed_tests.rs"]
+mod tests;

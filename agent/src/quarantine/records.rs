@@ -214,3 +214,7 @@ fn names(folder: &Path) -> io::Result<Vec<String>> {
 fn failed(path: &Path, source: io::Error) -> QuarantineError {
     QuarantineError { path: path.to_owned(), source }
 }
+
+#[cfg(test)]
+#[path = "records_tests.rs"]
+mod tests;

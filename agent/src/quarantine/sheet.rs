@@ -213,3 +213,7 @@ impl Sheet {
         Ok(sheet)
     }
 }
+
+#[cfg(test)]
+#[path = "sheet_tests.rs"]
+mod tests;

@@ -150,3 +150,70 @@ fn short_hash(bytes: &[u8]) -> [u8; 16] {
     short.copy_from_slice(&blake3::hash(bytes).as_bytes()[..16]);
     short
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Bench;
+
+    fn answer(upserts: u64) -> Answer {
+        Answer { upserts, ..Answer::default() }
+    }
+
+    fn keep(bench: &Bench, answers: &Answers, key: &str, upserts: u64) {
+        let known = answers.begin(&bench.store, bench.stream, key.as_bytes(), b"rows").unwrap();
+        let Known::New(promise) = known else { panic!("{key} is new") };
+        let mut writes = WriteBatch::new();
+        promise.keep(&answer(upserts), &mut writes);
+        bench.store.commit_blocking(writes).unwrap();
+    }
+
+    fn known(bench: &Bench, answers: &Answers, key: &str) -> Option<u64> {
+        match answers.begin(&bench.store, bench.stream, key.as_bytes(), b"rows").unwrap() {
+            Known::Answered(answer) => Some(answer.upserts),
+            Known::New(_) | Known::Differs | Known::UnderWay => None,
+        }
+    }
+
+    #[test]
+    fn a_repeat_gets_the_first_answer_also_after_a_crash() {
+        let mut bench = Bench::new();
+        let answers = Answers::default();
+        keep(&bench, &answers, "first", 7);
+        assert_eq!(known(&bench, &answers, "first"), Some(7));
+        bench.crash();
+        let answers = Answers::default();
+        assert_eq!(known(&bench, &answers, "first"), Some(7));
+        let other = answers.begin(&bench.store, bench.stream, b"first", b"other rows").unwrap();
+        assert!(matches!(other, Known::Differs));
+        assert_eq!(known(&bench, &answers, "second"), None);
+    }
+
+    #[test]
+    fn a_request_under_way_is_not_begun_twice_and_a_failed_one_is_begun_again() {
+        let bench = Bench::new();
+        let answers = Answers::default();
+        let begin = || answers.begin(&bench.store, bench.stream, b"key", b"rows").unwrap();
+        let first = begin();
+        assert!(matches!(begin(), Known::UnderWay));
+        drop(first);
+        assert!(matches!(begin(), Known::New(_)));
+    }
+
+    #[test]
+    fn the_oldest_answers_are_forgotten_over_all_starts() {
+        let mut bench = Bench::new();
+        for round in 0..3 {
+            let answers = Answers::default();
+            for at in 0..KEPT {
+                keep(&bench, &answers, &format!("{round}-{at}"), at as u64);
+            }
+            bench.crash();
+        }
+        let answers = Answers::default();
+        assert_eq!(known(&bench, &answers, "1-255"), None);
+        assert_eq!(known(&bench, &answers, "2-0"), Some(0));
+        let stored = bench.store.records(Area::Answers, &bench.stream.0.to_be_bytes()).unwrap();
+        assert_eq!(stored.len(), 2 * KEPT);
+    }
+}

@@ -46,7 +46,7 @@ use super::{
 };
 use crate::{
     changes::{HandError, HandReport},
-    config::{PushConfig, SourceConfig},
+    config::PushConfig,
     spool::Store,
 };
 
@@ -259,7 +259,7 @@ async fn take(
         )?;
         Ok((Answer::of(&report, &entry), false))
     });
-    match work.await.unwrap_or(Err(Stop::Problem(Problem::Ending))) {
+    match work.await.unwrap_or(Err(Stop::Problem(Problem::TooMany))) {
         Ok(answered) => {
             mounted.handed_over(&agent.process.store);
             Ok(answered)
@@ -310,15 +310,16 @@ fn find(
 ) -> Result<(Arc<Mounted>, Arc<CatalogueEntry>), Problem> {
     let unknown = || Problem::Unknown { asked: format!("{class}/{sequence}"), known: known(agent) };
     let resource: ResourceCode = format!("{class}/{sequence}").parse().map_err(|_| unknown())?;
-    let up = *pushed(agent).get(&resource).ok_or_else(unknown)?;
-    let mounted = agent.mounted_of(&resource).filter(|_| up).ok_or(Problem::NoCertificate)?;
-    debug_assert_eq!(mounted.source.config.source, SourceConfig::Push);
+    if !pushed(agent).any(|known| *known == resource) {
+        return Err(unknown());
+    }
+    let mounted = agent.mounted_of(&resource).ok_or(Problem::NoCertificate)?;
     let entry = mounted.publication.entry().ok_or(Problem::NoEntry)?;
     Ok((mounted, entry))
 }
 
 fn known(agent: &Agent) -> Vec<String> {
-    let mut known: Vec<_> = pushed(agent).into_keys().map(|code| code.to_string()).collect();
+    let mut known: Vec<_> = pushed(agent).map(ToString::to_string).collect();
     known.sort();
     known
 }
@@ -353,6 +354,3 @@ impl Mounted {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

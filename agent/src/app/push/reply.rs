@@ -73,11 +73,12 @@ impl From<Problem> for Response {
     fn from(problem: Problem) -> Self {
         let (status, word, en, zh) = problem.words();
         let mut body = value!({ "error": word, "en": en, "zh": zh });
-        match &problem {
-            Problem::Unknown { known, .. } => body["resources"] = value!(known),
-            Problem::TooLarge(max) => body["limit_bytes"] = value!(max),
-            Problem::TooManyRows => body["limit_rows"] = value!(ROWS_MAX),
-            _ => {}
+        if let Problem::Unknown { known, .. } = &problem {
+            body["resources"] = value!(known);
+        } else if let Problem::TooLarge(max) = &problem {
+            body["limit_bytes"] = value!(max);
+        } else if let Problem::TooManyRows = &problem {
+            body["limit_rows"] = value!(ROWS_MAX);
         }
         let mut response = json(status, &body);
         let headers = response.headers_mut();
