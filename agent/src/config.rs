@@ -11,6 +11,7 @@ use hutong_schema::ids::{ExchangeName, NodeName};
 mod database;
 mod place;
 mod publish;
+mod push;
 mod read;
 mod secret;
 mod section;
@@ -22,6 +23,7 @@ pub use publish::{
     FileFormat, FileSource, PublishConfig, Replication, SourceConfig, SourceMode, SqlFrom, SqlMode,
     SqlSource, TextEncoding, Watermark,
 };
+pub use push::{DEFAULT_PUSH_BODY, PushConfig};
 pub use read::{ConfigError, Mistake};
 pub use secret::{Secret, SecretError, SecretSource};
 pub use subscribe::{AfterGrant, FilesSink, GrantChoice, SinkConfig, SubscribeConfig};
@@ -47,6 +49,8 @@ pub struct Config {
     pub store_cache_bytes: usize,
     /// `scan.parallel`: sources read at the same time.
     pub parallel_scans: usize,
+    /// `[push]`
+    pub push: Option<PushConfig>,
     /// `[[node]]`
     pub nodes: Vec<NodeConfig>,
 }

@@ -2,21 +2,32 @@
 //!
 //! `quarantine/<resource, "/" replaced by "_">/<date>.csv`, UTF-8 with byte order mark so that
 //! spreadsheets read it, columns: number of the row in its source, item, code of the reason, reason
-//! in Chinese and in English, the row as it stood there. A row is written and synced before the
-//! position behind it is; after a crash in between it can stand there twice, never not at all.
+//! in Chinese and in English, a note, the row as it stood there, and where its text alone does not say
+//! it, its values by item. A row is written and synced before the position behind it is; after a crash
+//! in between it can stand there twice, never not at all.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufWriter, Read, Seek, Write};
+use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use hutong_schema::catalogue::Item;
 use hutong_schema::ids::ResourceCode;
 use hutong_schema::rules::RejectReason;
+use parking_lot::Mutex;
 
-/// The folder of quarantine files.
+mod records;
+mod sheet;
+
+pub use records::{FaultId, Place, Record};
+pub use sheet::{Sheet, SheetError, SheetRow, SheetWriter};
+
+/// The folder of quarantine files. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Quarantine {
     dir: PathBuf,
+    /// Rows come from scans, from the hub and from programs at once; files are written by one.
+    writing: Arc<Mutex<()>>,
 }
 
 /// A row that is not published, and why.
@@ -32,11 +43,13 @@ pub struct Rejection<'a> {
     pub note: &'a str,
     /// The row as it stood in the source.
     pub raw: &'a [u8],
+    /// Its values by the machine names of their items, a JSON object; empty where `raw` says it.
+    pub values: &'a str,
 }
 
-/// A quarantine file cannot be written.
+/// A quarantine file cannot be written or read.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot write rejected rows to {path}")]
+#[error("the quarantine file {path} cannot be used")]
 pub struct QuarantineError {
     /// The file.
     pub path: PathBuf,
@@ -46,13 +59,21 @@ pub struct QuarantineError {
 }
 
 const MARK: &[u8] = b"\xEF\xBB\xBF";
-const HEADER: [&str; 7] =
-    ["行号 row", "数据项 item", "代码 code", "原因", "reason", "说明 note", "原始数据 raw"];
+const HEADER: [&str; 8] = [
+    "行号 row",
+    "数据项 item",
+    "代码 code",
+    "原因",
+    "reason",
+    "说明 note",
+    "原始数据 raw",
+    "各数据项 values",
+];
 
 impl Quarantine {
     /// Quarantine in this folder, which is created with the first rejected row.
     pub fn new(dir: PathBuf) -> Self {
-        Self { dir }
+        Self { dir, writing: Arc::default() }
     }
 
     /// The folder of a resource's files.
@@ -72,24 +93,38 @@ impl Quarantine {
         if rejections.is_empty() {
             return Ok(());
         }
-        let mut staged = self.stage(resource);
-        for rejection in rejections {
-            staged.push(rejection)?;
-        }
-        staged.publish()
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        let rows = rejections.iter().try_for_each(|rejection| write(&mut writer, rejection));
+        let rows = rows.and_then(|()| {
+            writer.into_inner().map_err(|error| io::Error::other(error.to_string()))
+        });
+        let folder = self.folder(resource);
+        let rows = rows.map_err(|source| QuarantineError { path: folder.clone(), source })?;
+        self.add_to_today(&folder, &rows[..])
     }
 
     /// Collects the rejected rows of one scan aside, so that a scan that is given up and repeated
     /// does not leave them twice.
     pub fn stage(&self, resource: &ResourceCode) -> Staged {
         let folder = self.folder(resource);
-        Staged { path: folder.join(".scan.csv"), folder, writer: None, rows: 0 }
+        let path = folder.join(".scan.csv");
+        Staged { quarantine: self.clone(), path, folder, writer: None, rows: 0 }
+    }
+
+    fn add_to_today(&self, folder: &Path, rows: impl Read) -> Result<(), QuarantineError> {
+        let path = folder.join(format!("{}.csv", jiff::Zoned::now().date()));
+        let _one_at_a_time = self.writing.lock();
+        let result = fs::create_dir_all(folder)
+            .and_then(|()| append(rows, &path))
+            .and_then(|()| sync_folder(folder));
+        result.map_err(|source| QuarantineError { path, source })
     }
 }
 
 /// Rejected rows of a scan under way.
 #[derive(Debug)]
 pub struct Staged {
+    quarantine: Quarantine,
     folder: PathBuf,
     path: PathBuf,
     writer: Option<csv::Writer<BufWriter<File>>>,
@@ -118,9 +153,16 @@ impl Staged {
     /// When the file cannot be written.
     pub fn publish(mut self) -> Result<(), QuarantineError> {
         let Some(writer) = self.writer.take() else { return Ok(()) };
-        let path = self.folder.join(format!("{}.csv", jiff::Zoned::now().date()));
-        let result = append(writer, &path).and_then(|()| sync_folder(&self.folder));
-        result.map_err(|source| QuarantineError { path, source })
+        let staged = || -> io::Result<File> {
+            let buffered =
+                writer.into_inner().map_err(|error| io::Error::other(error.to_string()))?;
+            let mut staged = buffered.into_inner().map_err(io::IntoInnerError::into_error)?;
+            staged.rewind()?;
+            Ok(staged)
+        };
+        let staged =
+            staged().map_err(|source| QuarantineError { path: self.path.clone(), source })?;
+        self.quarantine.add_to_today(&self.folder, staged)
     }
 
     fn write(&mut self, rejection: &Rejection<'_>) -> io::Result<()> {
@@ -137,19 +179,23 @@ impl Staged {
                 self.writer.insert(csv::Writer::from_writer(BufWriter::new(file)))
             }
         };
-        let item =
-            rejection.item.map_or(String::new(), |item| format!("{} {}", item.name, item.label));
-        let number = |number: u64| if number == 0 { String::new() } else { number.to_string() };
-        writer.write_field(number(rejection.row))?;
-        writer.write_field(item)?;
-        writer.write_field(rejection.reason.code().to_string())?;
-        writer.write_field(rejection.reason.zh())?;
-        writer.write_field(rejection.reason.to_string())?;
-        writer.write_field(rejection.note)?;
-        writer.write_field(String::from_utf8_lossy(rejection.raw).as_bytes())?;
-        writer.write_record(None::<&[u8]>)?;
-        Ok(())
+        write(writer, rejection)
     }
+}
+
+fn write(writer: &mut csv::Writer<impl Write>, rejection: &Rejection<'_>) -> io::Result<()> {
+    let item = rejection.item.map_or(String::new(), |item| format!("{} {}", item.name, item.label));
+    let number = |number: u64| if number == 0 { String::new() } else { number.to_string() };
+    writer.write_field(number(rejection.row))?;
+    writer.write_field(item)?;
+    writer.write_field(rejection.reason.code().to_string())?;
+    writer.write_field(rejection.reason.zh())?;
+    writer.write_field(rejection.reason.to_string())?;
+    writer.write_field(rejection.note)?;
+    writer.write_field(String::from_utf8_lossy(rejection.raw).as_bytes())?;
+    writer.write_field(rejection.values)?;
+    writer.write_record(None::<&[u8]>)?;
+    Ok(())
 }
 
 impl Drop for Staged {
@@ -161,24 +207,56 @@ impl Drop for Staged {
     }
 }
 
-fn append(writer: csv::Writer<BufWriter<File>>, path: &Path) -> io::Result<()> {
-    let buffered = writer.into_inner().map_err(|error| io::Error::other(error.to_string()))?;
-    let mut staged = buffered.into_inner().map_err(io::IntoInnerError::into_error)?;
-    staged.rewind()?;
-    let mut file = private().append(true).create(true).open(path)?;
+fn append(mut rows: impl Read, path: &Path) -> io::Result<()> {
+    let mut file = private().read(true).append(true).create(true).open(path)?;
     if file.metadata()?.len() == 0 {
         file.write_all(MARK)?;
         let mut header = csv::Writer::from_writer(Vec::new());
         header.write_record(HEADER)?;
         file.write_all(&header.into_inner().map_err(|error| io::Error::other(error.to_string()))?)?;
+    } else {
+        cut_torn_row(&mut file, path)?;
     }
-    let mut piece = vec![0; 64 * 1024];
+    io::copy(&mut rows, &mut file)?;
+    file.sync_all()
+}
+
+/// A crash can leave half a row at the end, which nobody was told to be there; behind a quotation that
+/// it opened, all later rows would be lost.
+fn cut_torn_row(file: &mut File, path: &Path) -> io::Result<()> {
+    if ends_with_line(file)? {
+        return Ok(());
+    }
+    let mut reader = csv::ReaderBuilder::new().flexible(true).from_path(path)?;
+    reader.byte_headers().map_err(io::Error::other)?;
+    let (mut torn, mut record) = (None, csv::ByteRecord::new());
     loop {
-        match staged.read(&mut piece)? {
-            0 => return file.sync_all(),
-            read => file.write_all(&piece[..read])?,
+        let begins = reader.position().byte();
+        if !reader.read_byte_record(&mut record).map_err(io::Error::other)? {
+            break;
         }
+        torn = Some(begins);
     }
+    if let Some(begins) = torn {
+        file.set_len(begins)?;
+    }
+    // What is left can lack its line end where only the header was written.
+    end_line(file)
+}
+
+/// Ends a last line that a crash tore.
+fn end_line(file: &mut File) -> io::Result<()> {
+    if ends_with_line(file)? { Ok(()) } else { file.write_all(b"\n") }
+}
+
+fn ends_with_line(file: &mut File) -> io::Result<bool> {
+    if file.metadata()?.len() == 0 {
+        return Ok(true);
+    }
+    let mut last = [0];
+    file.seek(SeekFrom::End(-1))?;
+    file.read_exact(&mut last)?;
+    Ok(last == *b"\n")
 }
 
 /// Rejected rows hold personal data: only the agent's own user reads them.
@@ -208,6 +286,7 @@ mod tests {
             reason: RejectReason::CheckDigit,
             note: "",
             raw: raw.as_bytes(),
+            values: "",
         }
     }
 
@@ -229,9 +308,9 @@ mod tests {
         let lines = content(&quarantine, &resource);
         assert_eq!(lines.len(), 3);
         assert!(
-            lines[1].starts_with("7,,4,校验码错误,wrong check digit,,\"11010119900101001X,示例\"")
+            lines[1].starts_with("7,,4,校验码错误,wrong check digit,,\"11010119900101001X,示例\",")
         );
-        assert!(lines[2].ends_with("\"a \"\"b\"\"\""));
+        assert!(lines[2].ends_with("\"a \"\"b\"\"\","));
     }
 
     #[test]

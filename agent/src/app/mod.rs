@@ -5,6 +5,8 @@
 
 pub mod doctor;
 pub mod enrol;
+pub mod handed;
+pub mod push;
 pub mod questions;
 pub mod reload;
 mod renewal;
@@ -14,6 +16,7 @@ pub mod socket;
 
 use std::{
     collections::{BTreeMap, HashMap},
+    net::SocketAddr,
     sync::Arc,
     time::Duration,
 };
@@ -38,6 +41,7 @@ use self::{
 use crate::{
     config::{
         AfterGrant, Config, FileFormat, GrantChoice, NodeConfig, PUBLICATIONS_MAX, SinkConfig,
+        SourceConfig,
     },
     link::{Dialler, Fatal, Hindrance, LinkError, Node, NodeOptions, Process, SubscriptionOptions},
     quarantine::Quarantine,
@@ -63,6 +67,9 @@ pub enum StartError {
     /// The sheet of join tokens.
     #[error("the sheet of join tokens cannot be used")]
     Sheet(#[from] SheetError),
+    /// The door for pushed rows.
+    #[error(transparent)]
+    Push(#[from] push::PushError),
     /// The status socket.
     #[error(
         "the status socket {path} cannot be opened (its path may have at most 107 bytes; see [status] socket)"
@@ -89,6 +96,7 @@ pub struct Agent {
     /// One reload at a time.
     reloading: tokio::sync::Mutex<()>,
     tokens: Mutex<HashMap<NodeName, JoinToken>>,
+    push_address: Option<SocketAddr>,
     enrolling: Semaphore,
     up: watch::Sender<usize>,
     cancel: CancellationToken,
@@ -125,6 +133,10 @@ impl Agent {
         let tokens =
             config.enrol_sheet.as_deref().map(enrol::tokens).transpose()?.unwrap_or_default();
         let dialler = Dialler::open(&config.hub_address)?;
+        let door = match &config.push {
+            Some(push) => Some(push::Door::open(push).await?),
+            None => None,
+        };
         let tasks = TaskTracker::new();
         let fatal = Fatal::new(cancel.clone());
         // Places take memory only while somebody is in them.
@@ -145,6 +157,7 @@ impl Agent {
             running: Mutex::default(),
             reloading: tokio::sync::Mutex::default(),
             tokens: Mutex::new(tokens),
+            push_address: door.as_ref().map(push::Door::address),
             enrolling: Semaphore::new(enrol::AT_ONCE),
             up: watch::Sender::new(0),
             cancel,
@@ -155,6 +168,9 @@ impl Agent {
             agent.waiting.lock().insert(node.name.clone(), ABOUT_TO_ENROL.to_owned());
         }
         socket::serve(&agent)?;
+        if let Some(door) = door {
+            door.serve(&agent);
+        }
         let reading = agent.process.fatal.clone();
         agent.tasks.spawn(async move {
             reading.guard("the reading of sources", Box::pin(scans.run(queue))).await;
@@ -229,9 +245,11 @@ impl Agent {
         &self,
         resource: &ResourceCode,
     ) -> Result<Option<&'static str>, StoreError> {
-        let found =
-            self.scans.all().into_iter().find(|each| each.publication.resource == *resource);
-        let Some(mounted) = found else { return Ok(None) };
+        let Some(mounted) = self.mounted_of(resource) else { return Ok(None) };
+        if let Some(said) = handed::confirm(self, &mounted).await? {
+            mounted.node.confirm(&mounted.publication);
+            return Ok(Some(said));
+        }
         let released = mounted.source.confirm(&self.process.store).await?;
         let stuck = mounted.publication.troubles().iter().any(|(by, _)| *by == Hindrance::Hub);
         mounted.node.confirm(&mounted.publication);
@@ -244,8 +262,17 @@ impl Agent {
         }))
     }
 
+    /// Where programs can push rows.
+    pub fn push_address(&self) -> Option<SocketAddr> {
+        self.push_address
+    }
+
     fn mounted(&self) -> Vec<Arc<Mounted>> {
         self.scans.all()
+    }
+
+    fn mounted_of(&self, resource: &ResourceCode) -> Option<Arc<Mounted>> {
+        self.scans.all().into_iter().find(|each| each.publication.resource == *resource)
     }
 
     /// Sees to it that a node has a certificate, then keeps it connected.

@@ -27,6 +27,9 @@ pub struct AgentReport {
     pub outbox_bytes: u64,
     /// Bytes at which reading pauses.
     pub outbox_cap_bytes: u64,
+    /// Where programs can push rows.
+    #[serde(default)]
+    pub push: Option<std::net::SocketAddr>,
     /// Its nodes.
     pub nodes: Vec<NodeReport>,
 }
@@ -160,6 +163,7 @@ impl AgentReport {
             hub: agent.config().hub_address.clone(),
             outbox_bytes: store.outbox_bytes(),
             outbox_cap_bytes: agent.config().outbox_cap_bytes,
+            push: agent.push_address(),
             nodes: reports,
         }
     }
@@ -206,6 +210,7 @@ impl AgentReport {
             hub: config.hub_address.clone(),
             outbox_bytes: store.outbox_bytes(),
             outbox_cap_bytes: config.outbox_cap_bytes,
+            push: None,
             nodes,
         })
     }

@@ -12,6 +12,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     changes::{Publication as Source, ScanError, ScanOutcome, SourceRecord},
+    config::SourceConfig,
     link::{Fatal, Hindrance, Node, Publication, ScanWish},
     spool::{Store, StoreError, StreamId},
 };
@@ -237,7 +238,15 @@ impl Scans {
 
 impl Mounted {
     /// Shows what waits for a person, as the store knows it.
-    fn show_waiting(&self, store: &Store) {
+    pub(super) fn show_waiting(&self, store: &Store) {
+        if self.source.config.source == SourceConfig::Push {
+            match self.source.push_asks(store) {
+                Ok(Some(asks)) => self.publication.hinder(Hindrance::Confirmation, asks),
+                Ok(None) => self.publication.free(Hindrance::Confirmation),
+                Err(error) => self.publication.hinder(Hindrance::Source, error.to_string()),
+            }
+            return;
+        }
         match SourceRecord::load(store, self.publication.stream) {
             Ok(SourceRecord { waiting: Some(waiting), .. }) => {
                 self.publication.hinder(Hindrance::Confirmation, waiting.to_string());

@@ -15,6 +15,7 @@ use tokio::{
 
 use super::{
     Agent, StartError,
+    handed::{self, QuarantineRequest},
     questions::{self, Question},
     report::AgentReport,
 };
@@ -47,6 +48,8 @@ pub enum Request {
         /// The question.
         question: Question,
     },
+    /// What only the running agent can do about rows in quarantine.
+    Quarantine(QuarantineRequest),
 }
 
 /// The answer: something to show, or what went wrong.
@@ -160,6 +163,7 @@ async fn perform(agent: &Arc<Agent>, request: Request) -> Response {
             Ok(done) => serde_json::to_value(done).map_err(|error| error.to_string()),
             Err(error) => Err(in_full(&error)),
         },
+        Request::Quarantine(request) => handed::perform(agent, request).await,
         Request::Ask { node, question } => {
             let nodes = agent.nodes();
             let chosen = nodes

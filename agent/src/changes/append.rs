@@ -71,7 +71,7 @@ impl Pass<'_> {
             match next {
                 Next::Row => self.out.upsert(&row),
                 Next::Refused(refusal) => {
-                    scan.refuse(&mut self.staged, &self.source.raw(), &row, refusal, "")?;
+                    scan.refuse(&mut self.staged, &self.source.shown(), &row, refusal, "")?;
                 }
                 Next::End => {}
             }
@@ -118,8 +118,8 @@ impl Pass<'_> {
         Ok(ScanOutcome::Done(ScanReport {
             read,
             rejected,
-            upserts: self.out.upserts,
-            deletes: self.out.deletes,
+            upserts: self.out.upserts(),
+            deletes: self.out.deletes(),
             batches: self.out.batches,
             unknown_columns: self.source.unknown_columns().to_vec(),
         }))

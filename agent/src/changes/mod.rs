@@ -8,18 +8,24 @@
 //! exactly what the hub holds, and a scan that was interrupted simply continues as the next one.
 
 mod append;
+mod handed;
 mod outbound;
 mod publication;
+mod pushed;
 mod query;
 mod record;
+mod remap;
 mod replication;
 mod snapshot;
 mod table;
 mod watermark;
 mod whole;
 
+pub use handed::{HandError, HandReport, HandedOver, HandedRow, RefusedRow};
 pub use publication::{Publication, ScanError, ScanOutcome, ScanReport};
+pub use pushed::PushConfirmed;
 pub use record::{SourceRecord, Waiting, WaitingReason};
+pub use remap::remap;
 
 #[cfg(test)]
 mod tests;

@@ -11,11 +11,11 @@ use tokio_util::sync::CancellationToken;
 use super::outbound::Outbound;
 use super::record::{Scanned, SourceRecord, Waiting};
 use super::whole::Whole;
-use super::{append, query, snapshot};
+use super::{append, pushed, query, snapshot};
 use crate::config::{FileSource, PublishConfig, SourceConfig, SourceMode};
 use crate::quarantine::{Quarantine, QuarantineError, Rejection, Staged};
 use crate::sources::{
-    FileMark, Mark, Position, Refusal, Row, Rows, Source, SourceError, SourceOptions,
+    FileMark, Mark, Position, Refusal, Row, Rows, Shown, Source, SourceError, SourceOptions,
 };
 use crate::spool::{Area, Replace, Store, StoreError, StreamId, StreamState, WriteBatch};
 use crate::sql::SqlError;
@@ -105,6 +105,7 @@ impl Publication {
                 SourceMode::Append => append::scan(scan, file),
             },
             SourceConfig::Sql(source) => query::scan(scan, source),
+            SourceConfig::Push => pushed::scan(self, store, entry, &scan.state, cancel),
         };
         match result {
             // A conflict: the stream was begun anew meanwhile, nothing of the rest was appended.
@@ -253,14 +254,15 @@ impl<'a> Scan<'a> {
     pub(super) fn refuse(
         &self,
         staged: &mut Staged,
-        raw: &[u8],
+        shown: &Shown,
         row: &Row,
         refusal: Refusal,
         note: &str,
     ) -> Result<(), QuarantineError> {
         let Refusal { field, reason } = refusal;
         let item = self.entry.item(field);
-        staged.push(&Rejection { row: row.number, item, reason, note, raw })
+        let Shown { raw, values } = shown;
+        staged.push(&Rejection { row: row.number, item, reason, note, raw, values })
     }
 
     /// Keys that are to be sent again whatever the image says.

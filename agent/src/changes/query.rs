@@ -10,11 +10,11 @@ use super::publication::{Scan, ScanOutcome, ScanReport, Stop};
 use super::record::DatabasePosition;
 use super::whole::Whole;
 use super::{replication, snapshot, watermark};
-use crate::config::{Dialect, SqlFrom, SqlMode, SqlSource};
+use crate::config::{Dialect, SqlMode, SqlSource};
 use crate::quarantine::Staged;
-use crate::sources::{Next, Row, SourceError, SqlRows};
+use crate::sources::{Next, Row, Shown, SourceError, SqlRows, text};
 use crate::spool::{Replace, StoreError, WriteBatch};
-use crate::sql::{self, Access, SqlError, TextRows};
+use crate::sql::Cell;
 
 pub(super) fn scan(scan: Scan<'_>, source: &SqlSource) -> Result<ScanOutcome, Stop> {
     if !scan.state.is_drained() {
@@ -25,11 +25,6 @@ pub(super) fn scan(scan: Scan<'_>, source: &SqlSource) -> Result<ScanOutcome, St
         SqlMode::Watermark(mode) => watermark::scan(scan, source, mode),
         SqlMode::Replication(mode) => replication::scan(scan, source, mode),
     }
-}
-
-/// The present rows of the source.
-pub(super) fn all(scan: &Scan<'_>, source: &SqlSource) -> Result<SqlRows, Stop> {
-    rows(scan, source, format!("SELECT * FROM {}", from(source)), None)
 }
 
 /// The rows of a statement; `beside` is a column that need not be an item.
@@ -43,32 +38,16 @@ pub(super) fn rows(
     Ok(SqlRows::new(read, scan.entry, beside))
 }
 
-/// The rows of a statement as text.
-pub(super) fn text(source: &SqlSource, statement: String) -> Result<TextRows, SourceError> {
-    let runtime = tokio::runtime::Handle::try_current().map_err(|_| SqlError::Interrupted)?;
-    let connection = runtime.block_on(sql::connect(&source.database, Access::Read))?;
-    let place = source.database.url.to_string();
-    Ok(TextRows::start(&runtime, connection, place, statement, source.patience))
-}
-
 /// One statement that gives one value; `None` for no row or NULL.
 pub(super) fn value(source: &SqlSource, statement: String) -> Result<Option<String>, SourceError> {
     let mut rows = text(source, statement)?;
     let mut found = None;
     while rows.advance()? {
-        if let sql::Cell::Text(text) = rows.cell(0) {
+        if let Cell::Text(text) = rows.cell(0) {
             found = Some(text.to_owned());
         }
     }
     Ok(found)
-}
-
-/// What stands behind FROM.
-pub(super) fn from(source: &SqlSource) -> String {
-    match &source.from {
-        SqlFrom::Table(name) => sql::table(dialect(source), name),
-        SqlFrom::Query(query) => format!("(\n{query}\n) AS hutong_source"),
-    }
 }
 
 pub(super) fn dialect(source: &SqlSource) -> Dialect {
@@ -114,7 +93,7 @@ impl<'s> Changes<'s> {
         scan: &Scan<'_>,
         next: Next,
         row: &Row,
-        raw: impl FnOnce() -> Vec<u8>,
+        shown: impl FnOnce() -> Shown,
     ) -> Result<(), Stop> {
         self.read += 1;
         self.uncounted += 1;
@@ -124,7 +103,7 @@ impl<'s> Changes<'s> {
                     self.out.upsert(row);
                 }
             }
-            Next::Refused(refusal) => scan.refuse(&mut self.staged, &raw(), row, refusal, "")?,
+            Next::Refused(refusal) => scan.refuse(&mut self.staged, &shown(), row, refusal, "")?,
             Next::End => {}
         }
         Ok(())

@@ -118,7 +118,7 @@ impl Pass<'_> {
                     // Its accepted version stays; sending the key again is for when it is corrected.
                     resend.take(&key_hash(row.key()));
                 }
-                scan.refuse(&mut self.staged, &self.source.raw(), &row, refusal, "")?;
+                scan.refuse(&mut self.staged, &self.source.shown(), &row, refusal, "")?;
                 continue;
             }
             let hash = key_hash(row.key());
@@ -134,8 +134,8 @@ impl Pass<'_> {
                     let first =
                         first.map_or("an earlier row".to_owned(), |row| format!("row {row}"));
                     let note = format!("{first} has the same key");
-                    let raw = self.source.raw();
-                    scan.refuse(&mut self.staged, &raw, &row, duplicate(), &note)?;
+                    let shown = self.source.shown();
+                    scan.refuse(&mut self.staged, &shown, &row, duplicate(), &note)?;
                     continue;
                 }
             };
@@ -255,8 +255,8 @@ impl Pass<'_> {
         Ok(ScanOutcome::Done(ScanReport {
             read: self.read,
             rejected,
-            upserts: self.out.upserts,
-            deletes: self.out.deletes,
+            upserts: self.out.upserts(),
+            deletes: self.out.deletes(),
             batches: self.out.batches,
             unknown_columns: self.source.unknown_columns().to_vec(),
         }))

@@ -12,7 +12,7 @@ use super::query::{self, Changes};
 use super::snapshot;
 use super::whole::Whole;
 use crate::config::{SqlSource, Watermark};
-use crate::sources::{Next, Row, Rows, SourceError};
+use crate::sources::{self, Next, Row, Rows, SourceError};
 use crate::sql::{identifier, literal};
 
 pub(super) fn scan(
@@ -21,7 +21,7 @@ pub(super) fn scan(
     mode: &Watermark,
 ) -> Result<ScanOutcome, Stop> {
     let column = identifier(query::dialect(source), &mode.column);
-    let from = query::from(source);
+    let from = sources::from(source);
     let known = scan.record.database.clone();
     let compare = match (&known, mode.compare) {
         (Some(known), Some(after)) => query::now() - known.compared >= after.as_secs() as i64,
@@ -50,7 +50,7 @@ pub(super) fn scan(
         if next == Next::Row && changes.is_full(row.size()) {
             changes.commit(&mut scan, &at)?;
         }
-        changes.take(&scan, next, &row, || rows.raw())?;
+        changes.take(&scan, next, &row, || rows.shown())?;
         if let Some(value) = rows.beside() {
             // Rows come in order; those of the overlap lie below what was seen before.
             if is_above(value, &at) {

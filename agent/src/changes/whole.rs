@@ -1,10 +1,9 @@
 //! What a snapshot is read from: a file, or a query.
 
 use crate::config::{FileSource, SqlSource};
-use crate::sources::{Mark, QueryMark, Rows};
+use crate::sources::{Mark, QueryMark, Rows, SqlRows};
 
 use super::publication::{Scan, Stop};
-use super::query;
 use super::record::{Waiting, WaitingReason};
 
 /// A source that gives all rows.
@@ -25,7 +24,7 @@ impl Whole<'_> {
     pub(super) fn open(self, scan: &Scan<'_>) -> Result<Box<dyn Rows>, Stop> {
         match self {
             Self::File(file) => Ok(Box::new(scan.open(file, None, false)?)),
-            Self::Query(source) => Ok(Box::new(query::all(scan, source)?)),
+            Self::Query(source) => Ok(Box::new(SqlRows::all(source, scan.entry)?)),
         }
     }
 

@@ -7,7 +7,7 @@ use hutong_schema::{catalogue::CatalogueEntry, ids::NodeName, words::in_full};
 
 use crate::{
     app::enrol,
-    config::{Config, NodeConfig, Places, PublishConfig, SourceConfig},
+    config::{Config, NodeConfig, Places, PublishConfig, Secret, SourceConfig},
     link::catalogue,
 };
 
@@ -103,6 +103,7 @@ fn source(
                 problems.tell(&format!("{key}.path"), &problem);
             }
         }
+        SourceConfig::Push => {}
         SourceConfig::Sql(sql) => {
             if let Some(Err(error)) = sql.database.password.as_ref().map(Secret::read) {
                 let problem = format!("{}: {}", publish.resource, in_full(&error));

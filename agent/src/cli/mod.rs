@@ -11,6 +11,7 @@ mod check;
 mod doctor;
 mod enrol;
 mod explain;
+mod quarantine;
 mod reload;
 mod run;
 mod show;
@@ -76,6 +77,9 @@ enum Command {
     /// Have the running agent read its configuration again: what was added starts, what was removed
     /// ends, all else goes on. With a mistake in it nothing changes.
     Reload,
+    /// Rows that were refused: list them, write them into a sheet, send them corrected.
+    #[command(subcommand)]
+    Quarantine(quarantine::QuarantineCommand),
     /// Check the configuration and the files it names.
     Check,
     /// Look for what stands in the way: the network, the clock, certificates, disks, each source and
@@ -232,6 +236,7 @@ async fn perform(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Verify(args) => ask::verify(&config()?, args).await,
         Command::Status { json, check } => show::status(&config()?, json, check).await,
         Command::Confirm { resource } => show::confirm(&config()?, resource).await,
+        Command::Quarantine(command) => quarantine::perform(&config()?, command).await,
         Command::Reload => reload::reload(&config()?).await,
         Command::Check => Ok(check::check(&config()?, &cli.config)),
         Command::Doctor { lang, json } => Box::pin(doctor::doctor(&config()?, lang, json)).await,

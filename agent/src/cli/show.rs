@@ -59,6 +59,9 @@ pub(super) fn table(report: &AgentReport) {
     let state = if report.running { "running" } else { "not running" };
     let (used, cap) = (report.outbox_bytes / 1024, report.outbox_cap_bytes / 1024);
     println!("{} · {state} · hub {} · outbox {used} of {cap} KiB", report.software, report.hub);
+    if let Some(push) = report.push {
+        println!("rows can be pushed to http://{push}/v1/resources/<class>/<sequence>/rows");
+    }
     for node in &report.nodes {
         of_node(node);
     }

@@ -28,6 +28,8 @@ pub enum SourceConfig {
     File(FileSource),
     /// `sql`: a query of a database.
     Sql(Box<SqlSource>),
+    /// `source = "push"`: programs hand them over by HTTP, see [`super::PushConfig`].
+    Push,
 }
 
 impl SourceConfig {
@@ -36,6 +38,7 @@ impl SourceConfig {
         match self {
             Self::File(file) => file.path.display().to_string(),
             Self::Sql(sql) => sql.database.url.to_string(),
+            Self::Push => "push".to_owned(),
         }
     }
 }

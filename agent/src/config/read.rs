@@ -12,6 +12,7 @@ use super::{Config, DEFAULT_OUTBOX_CAP, DEFAULT_STORE_CACHE, NodeConfig, PUBLICA
 
 mod database;
 mod publish;
+mod push;
 mod sql;
 mod subscribe;
 
@@ -110,7 +111,7 @@ pub(super) fn check(
 
 /// `None` only if a mistake was reported.
 fn read(root: &Section<'_>, collector: &Collector) -> Option<Config> {
-    root.only(&["hub", "state", "enrol", "status", "outbox", "store", "scan", "node"]);
+    root.only(&["hub", "state", "enrol", "status", "outbox", "store", "scan", "push", "node"]);
     let hub = root.section("hub");
     hub.only(&["address", "exchange"]);
     let hub_address = hub.required("address", ADDRESS);
@@ -137,6 +138,7 @@ fn read(root: &Section<'_>, collector: &Collector) -> Option<Config> {
     let scan = root.section("scan");
     scan.only(&["parallel"]);
     let nodes = nodes(root);
+    let push = push::push(root, &nodes);
     Some(Config {
         file: None,
         hub_address: hub_address?,
@@ -148,6 +150,7 @@ fn read(root: &Section<'_>, collector: &Collector) -> Option<Config> {
         store_cache_bytes: store.number("cache_bytes", MIB..=1024 * MIB, DEFAULT_STORE_CACHE as u64)
             as usize,
         parallel_scans: scan.number("parallel", 1..=16, 4) as usize,
+        push,
         nodes,
     })
 }

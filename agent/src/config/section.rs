@@ -96,7 +96,6 @@ impl<'a> Section<'a> {
 
     /// Where a secret is: `<name>_file` holds a path or `credential:<name>`. List `<name>_file` in
     /// [`only`](Self::only), not `<name>`: the secret itself does not belong here.
-    #[cfg_attr(not(test), allow(dead_code, reason = "for sources and sinks that log in"))]
     pub(super) fn secret(&self, name: &str) -> Option<SecretSource> {
         let setting = format!("{name}{SECRET_SUFFIX}");
         let text = self.text(&setting)?;

@@ -27,6 +27,11 @@ fn the_sample_is_valid_and_shows_the_defaults() {
     assert_eq!(publish[0].max_delete_percent, 10);
     assert!(files.iter().any(|each| each.mode == SourceMode::Append));
     assert!(files.iter().any(|each| each.encoding == TextEncoding::Gb18030));
+    assert!(publish.iter().any(|each| each.source == SourceConfig::Push));
+    let push = config.push.unwrap();
+    assert!(push.listen.ip().is_loopback());
+    assert_eq!(push.token, SecretSource::File("/etc/hutong/push.token".into()));
+    assert_eq!(push.body_bytes_max as u64, DEFAULT_PUSH_BODY);
     assert_eq!(config.nodes[0].subscribe[0].grant, GrantChoice::All);
 }
 
@@ -225,4 +230,31 @@ fn a_secret_in_the_open_is_a_mistake_that_does_not_repeat_it() {
     assert!(told[0].contains("password_file = "), "{told:?}");
     assert!(told[1].contains("key_file does not name a credential"), "{told:?}");
     assert!(!told.concat().contains("geheim"), "{told:?}");
+}
+#[test]
+fn the_push_door_is_for_this_machine_and_its_token_stays_out_of_the_configuration() {
+    let text = |push: &str| {
+        format!(
+            r#"
+            hub = {{ address = "a:1" }}
+            {push}
+            [[node]]
+            name = "n1"
+            publish = [{{ resource = "300001/1", source = "push" }}]
+            "#
+        )
+    };
+    let good = text("push = { listen = \"[::1]:0\", token_file = \"credential:push\" }");
+    let config = Config::parse(&good, Path::new("/etc/hutong")).unwrap();
+    assert_eq!(config.push.unwrap().token, SecretSource::Credential("push".to_owned()));
+    for (push, mistake) in [
+        ("", "push is missing"),
+        ("push = { listen = \"0.0.0.0:7480\", token_file = \"t\" }", "push.listen is 0.0.0.0:7480"),
+        ("push = { listen = \"127.0.0.1:1\" }", "push.token_file is missing"),
+        ("push = { listen = \"127.0.0.1:1\", token = \"secret\" }", "push.token is a secret in the open"),
+    ] {
+        let found = mistakes(&text(push)).join("\n");
+        assert!(found.contains(mistake), "{mistake} in:\n{found}");
+        assert!(!found.contains("secret"), "a token is not repeated: {found}");
+    }
 }

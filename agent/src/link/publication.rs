@@ -57,6 +57,8 @@ pub struct Publication {
     recovered: AtomicBool,
     /// A person said that this machine is the right one, while the publication stood still.
     confirmed: AtomicBool,
+    /// Its rows cannot be read again: what the outbox holds must not be dropped.
+    keeps_outbox: AtomicBool,
     /// Scans that ended well.
     scans: AtomicU64,
     /// Wakes the stream that is open.
@@ -79,6 +81,7 @@ impl Publication {
             unverified: AtomicBool::new(false),
             recovered: AtomicBool::new(false),
             confirmed: AtomicBool::new(false),
+            keeps_outbox: AtomicBool::new(false),
             scans: AtomicU64::new(0),
             news: Notify::new(),
             retired: CancellationToken::new(),
@@ -98,6 +101,16 @@ impl Publication {
             *held = Some(Arc::new(entry));
         }
         changed
+    }
+
+    /// Its rows were handed over and cannot be read again: what the outbox holds is numbered anew where
+    /// that of a file would be dropped.
+    pub fn keep_outbox(&self) {
+        self.keeps_outbox.store(true, Ordering::Release);
+    }
+
+    pub(super) fn keeps_outbox(&self) -> bool {
+        self.keeps_outbox.load(Ordering::Acquire)
     }
 
     /// Where its stream stands.

@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use hutong_schema::catalogue::CatalogueEntry;
 use hutong_schema::wire::v1::RefusalCode;
 use hutong_schema::words::in_full;
 use tokio::sync::Semaphore;
@@ -16,7 +17,10 @@ use super::{
     publish::Publishing,
     publish_end::{Next, Patience, PublishFailure, is_news, next},
 };
-use crate::spool::{Area, StoreError, WriteBatch};
+use crate::{
+    changes::{self, HandError},
+    spool::{Area, StoreError, WriteBatch},
+};
 
 /// Publish streams of a node at once. The hub permits 32 streams; subscriptions and questions have
 /// theirs beside these.
@@ -256,7 +260,12 @@ fn is_quota(failure: &PublishFailure) -> bool {
 /// There is no room at the hub for what waits in the outbox. It is dropped, or deletes that make room
 /// would stand behind it for ever; the source is read again as usual, and tells it again if it is still
 /// there.
+///
+/// Rows that were handed over nobody can tell again: they wait until there is room.
 async fn give_way(node: &Arc<Node>, publication: &Arc<Publication>) {
+    if publication.keeps_outbox() {
+        return;
+    }
     if let Err(error) = node.store().drop_pending(publication.stream).await {
         node.process.fatal.raise(&error);
     }
@@ -316,7 +325,7 @@ async fn map_again(
 ) -> Option<Duration> {
     let resource = &publication.resource;
     let known = || publication.entry().map(|entry| entry.schema_version);
-    let before = known();
+    let (old, before) = (publication.entry(), known());
     entries::fetch_entries(node, session, true).await;
     let waiting = match node.store().pending_schema(publication.stream) {
         Ok(waiting) => waiting,
@@ -330,14 +339,41 @@ async fn map_again(
         return Some(super::publish_end::STAND_STILL);
     }
     tracing::warn!(%resource, ?waiting, now = known(), "the schema changed; the source is mapped again");
-    if let Err(error) = node.store().drop_pending(publication.stream).await {
-        stand_still(
-            publication,
-            &PublishFailure::Store(error),
-            "the outbox could not be cut".to_owned(),
-        );
+    let cut = match (publication.keeps_outbox(), old, publication.entry()) {
+        (true, Some(old), Some(entry)) => bring_along(node, publication, old, entry).await,
+        _ => node.store().drop_pending(publication.stream).await.map_err(PublishFailure::Store),
+    };
+    if let Err(error) = cut {
+        let reason = format!("the outbox could not be brought into the new form: {error}");
+        stand_still(publication, &error, reason);
         return Some(super::publish_end::STAND_STILL);
     }
     node.want_scan(publication);
     None
+}
+
+/// Rows that nobody can read again are brought into the new form.
+async fn bring_along(
+    node: &Arc<Node>,
+    publication: &Arc<Publication>,
+    old: Arc<CatalogueEntry>,
+    entry: Arc<CatalogueEntry>,
+) -> Result<(), PublishFailure> {
+    let (store, stream) = (node.store().clone(), publication.stream);
+    let quarantine = node.process.quarantine.clone();
+    let remap = move || changes::remap(&store, stream, &old, &entry, &quarantine);
+    let done = tokio::task::spawn_blocking(remap).await;
+    match done.map_err(|_| PublishFailure::Interrupted)? {
+        Ok(0) => Ok(()),
+        Ok(refused) => {
+            tracing::warn!(resource = %publication.resource, refused,
+                "rows that waited do not fit the changed schema; they are in quarantine");
+            Ok(())
+        }
+        Err(HandError::Quarantine(error)) => Err(PublishFailure::Quarantine(error)),
+        Err(HandError::Store(error)) => Err(PublishFailure::Store(error)),
+        Err(HandError::NoEpoch | HandError::NewEpoch | HandError::Full | HandError::Overtaken) => {
+            Err(PublishFailure::Interrupted)
+        }
+    }
 }

@@ -7,6 +7,7 @@ use hutong_certs::{
     stream::{FrameReader, FrameWriter},
 };
 use hutong_schema::{
+    batch::BatchKind,
     catalogue::CatalogueEntry,
     limits::{FRAME_BYTES_MAX, REJECTIONS_MAX},
     wire::{
@@ -21,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Hindrance, LinkError, Publication, Session, publish_end::PublishFailure, session};
 use crate::{
     quarantine::Quarantine,
-    spool::{AckError, AckOutcome, Resume, SHARD, Store, StoreError},
+    spool::{AckError, AckOutcome, NewBatch, Resume, SHARD, Store, StoreError},
 };
 
 /// Batches read from the outbox at once, bytes.
@@ -96,12 +97,22 @@ impl Publishing<'_> {
             Resume::BeginEpoch => {
                 tracing::info!(resource = %self.publication.resource, epoch = ready.epoch,
                     hub_has_rows = ready.has_rows, "an epoch is open; the source is read as a whole");
-                self.store.begin_epoch(self.publication.stream, ready).await?;
+                self.begin_epoch(ready).await?;
                 (self.want_scan)();
                 Ok(0)
             }
             Resume::Diverged(divergence) => Err(PublishFailure::Diverged(divergence)),
         }
+    }
+
+    async fn begin_epoch(&self, ready: &PublishReady) -> Result<(), PublishFailure> {
+        let stream = self.publication.stream;
+        if !self.publication.keeps_outbox() {
+            return Ok(self.store.begin_epoch(stream, ready).await?);
+        }
+        let entry = self.publication.entry().ok_or(PublishFailure::NoEntry)?;
+        let begin = NewBatch::marker(BatchKind::ReplaceBegin, entry.schema_version)?;
+        Ok(self.store.begin_epoch_keeping(stream, ready, begin).await?)
     }
 
     /// What was settled while we were away may be forgotten.

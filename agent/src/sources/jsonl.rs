@@ -1,15 +1,11 @@
 //! JSON lines: one object per line, values by machine name or label; blank lines are skipped.
 
-use std::borrow::Cow;
 use std::io;
 
-use hutong_schema::catalogue::DataType;
 use hutong_schema::rules::RejectReason;
-use serde::de::{Deserializer, MapAccess, Visitor};
-use serde_json::value::RawValue;
 
 use super::input::{Input, RECORD_BYTES_MAX};
-use super::{Mapping, Next, Position, Refusal, Row, decode};
+use super::{Mapping, Next, Position, Refusal, Row, decode, object};
 use crate::config::TextEncoding;
 
 pub(super) struct JsonLines {
@@ -59,39 +55,17 @@ impl JsonLines {
         let Some(line) = decode::text(&self.line, encoding, text) else {
             return refused(RejectReason::Encoding);
         };
-        // Order in the object is free, order in a row is not: values are found first, then taken.
-        let mut found: Vec<Option<&RawValue>> = vec![None; mapping.items().len()];
-        let mut reader = serde_json::Deserializer::from_str(line);
-        let read = reader.deserialize_map(Object { mapping, found: &mut found });
-        if !self.ended && read.as_ref().is_err_and(serde_json::Error::is_eof) {
+        let filled = object::fill(mapping, line, row);
+        if !self.ended && filled.as_ref().is_err_and(serde_json::Error::is_eof) {
             return Err(io::Error::new(
                 io::ErrorKind::UnexpectedEof,
                 format!("the file ends inside row {}", self.rows),
             ));
         }
-        if read.is_err() || reader.end().is_err() {
-            return refused(RejectReason::Type);
-        }
-        let filled = row.fill(mapping, |item, take| match found[item].map(RawValue::get) {
-            None | Some("null") => take(Some("")),
-            Some(raw) if raw.starts_with('"') => match serde_json::from_str::<Text<'_>>(raw) {
-                Ok(text) => take(Some(&text.0)),
-                // Half of a surrogate pair, for example.
-                Err(_) => take(None),
-            },
-            Some(raw) if raw.starts_with(['{', '[']) => {
-                let item = &mapping.items()[item];
-                if item.data_type == DataType::Geometry {
-                    take(Some(raw))
-                } else {
-                    Err(Refusal { field: item.id, reason: RejectReason::Type })
-                }
-            }
-            Some(raw) => take(Some(raw)),
-        });
         Ok(match filled {
-            Ok(()) => Next::Row,
-            Err(refusal) => Next::Refused(refusal),
+            Err(_) => Next::Refused(Refusal::whole(RejectReason::Type)),
+            Ok(Err(refusal)) => Next::Refused(refusal),
+            Ok(Ok(())) => Next::Row,
         })
     }
 
@@ -151,33 +125,4 @@ impl JsonLines {
 enum Line {
     Fits,
     TooLong,
-}
-
-/// A JSON string, borrowed where it has no escapes.
-#[derive(serde::Deserialize)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
-
-/// Notes where the values of known names stand.
-struct Object<'m, 'a> {
-    mapping: &'m mut Mapping,
-    found: &'m mut [Option<&'a RawValue>],
-}
-
-impl<'a> Visitor<'a> for Object<'_, 'a> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("an object with the values of a row")
-    }
-
-    fn visit_map<M: MapAccess<'a>>(self, mut map: M) -> Result<(), M::Error> {
-        while let Some(Text(name)) = map.next_key::<Text<'a>>()? {
-            let value: &'a RawValue = map.next_value()?;
-            match self.mapping.item_named(&name) {
-                Some(item) => self.found[item] = Some(value),
-                None => self.mapping.note_unknown(&name),
-            }
-        }
-        Ok(())
-    }
 }

@@ -10,6 +10,7 @@ mod input;
 mod jsonl;
 mod mapping;
 mod mark;
+mod object;
 mod row;
 mod sql;
 mod tuple;
@@ -24,9 +25,10 @@ use crate::sql::SqlError;
 pub use input::RECORD_BYTES_MAX;
 pub use mapping::Mapping;
 pub use mark::{FileMark, Identity, Mark, QueryMark};
+pub use object::{Given, Objects};
 pub use row::{Refusal, Row};
-pub use sql::SqlRows;
-pub use tuple::{TupleRow, readable};
+pub use sql::{SqlRows, from, text};
+pub use tuple::TupleRow;
 
 /// What a source yields next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +77,15 @@ pub enum SourceError {
     },
 }
 
+/// A row as a person sees it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Shown {
+    /// As it stands in the source.
+    pub raw: Vec<u8>,
+    /// Its values by the machine names of their items, a JSON object; empty where `raw` says it.
+    pub values: String,
+}
+
 /// Rows of a source, one at a time.
 pub trait Rows {
     /// The next row.
@@ -85,6 +96,15 @@ pub trait Rows {
 
     /// The last row as it stands in the source, readable.
     fn raw(&self) -> Vec<u8>;
+
+    /// The values of the last row by the machine names of their items, a JSON object; empty where
+    /// [`Rows::raw`] says it.
+    fn values(&self) -> String;
+
+    /// The last row, for a person.
+    fn shown(&self) -> Shown {
+        Shown { raw: self.raw(), values: self.values() }
+    }
 
     /// Names of columns that the entry does not have.
     fn unknown_columns(&self) -> &[String];
@@ -221,6 +241,13 @@ impl Rows for Source {
         match &self.records {
             Records::Csv(records) => records.raw(self.encoding),
             Records::Jsonl(lines) => lines.raw(self.encoding),
+        }
+    }
+
+    fn values(&self) -> String {
+        match &self.records {
+            Records::Csv(records) => records.values(&self.mapping, self.encoding),
+            Records::Jsonl(_) => String::new(),
         }
     }
 

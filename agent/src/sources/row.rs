@@ -80,7 +80,27 @@ impl Row {
         ) -> Result<(), Refusal>
         + 'a,
     ) -> Result<(), Refusal> {
-        let (keys, columns) = mapping.items().split_at(mapping.keys());
+        self.fill_key(mapping, &mut raw)?;
+        for (index, item) in mapping.items().iter().enumerate().skip(mapping.keys()) {
+            raw(index, &mut |text| self.take_value(item, text))?;
+        }
+        // Offsets take four bytes per value: a row this large fills a batch of its own.
+        if self.size() + 4 * self.ends.len() > BATCH_BYTES_MAX / 2 {
+            return Err(Refusal::whole(RejectReason::FieldTooLong));
+        }
+        Ok(())
+    }
+
+    /// Takes the key alone, as [`Row::fill`] takes it.
+    pub(super) fn fill_key(
+        &mut self,
+        mapping: &Mapping,
+        raw: &mut impl FnMut(
+            usize,
+            &mut dyn FnMut(Option<&str>) -> Result<(), Refusal>,
+        ) -> Result<(), Refusal>,
+    ) -> Result<(), Refusal> {
+        let keys = &mapping.items()[..mapping.keys()];
         for (index, item) in keys.iter().enumerate() {
             raw(index, &mut |text| self.take_key(item, text, index > 0))?;
         }
@@ -89,13 +109,6 @@ impl Row {
             return Err(Refusal { field, reason: RejectReason::KeyTooLong });
         }
         self.key_known = true;
-        for (index, item) in columns.iter().enumerate() {
-            raw(mapping.keys() + index, &mut |text| self.take_value(item, text))?;
-        }
-        // Offsets take four bytes per value: a row this large fills a batch of its own.
-        if self.size() + 4 * self.ends.len() > BATCH_BYTES_MAX / 2 {
-            return Err(Refusal::whole(RejectReason::FieldTooLong));
-        }
         Ok(())
     }
 

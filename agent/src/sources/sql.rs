@@ -5,7 +5,27 @@ use hutong_schema::row::FieldId;
 use hutong_schema::rules::RejectReason;
 
 use super::{Mapping, Mark, Next, Refusal, Row, Rows, SourceError};
-use crate::sql::{Cell, TextRows};
+use crate::config::{SqlFrom, SqlSource};
+use crate::sql::{Access, Cell, SqlError, TextRows, connect, table};
+
+/// What stands behind FROM.
+pub fn from(source: &SqlSource) -> String {
+    match &source.from {
+        SqlFrom::Table(name) => table(source.database.url.dialect(), name),
+        SqlFrom::Query(query) => format!("(\n{query}\n) AS hutong_source"),
+    }
+}
+
+/// The rows of a statement as text. Within the runtime, on a thread that may block.
+///
+/// # Errors
+/// When the database does not let us in. What is wrong with the statement is told by the first row.
+pub fn text(source: &SqlSource, statement: String) -> Result<TextRows, SourceError> {
+    let runtime = tokio::runtime::Handle::try_current().map_err(|_| SqlError::Interrupted)?;
+    let connection = runtime.block_on(connect(&source.database, Access::Read))?;
+    let place = source.database.url.to_string();
+    Ok(TextRows::start(&runtime, connection, place, statement, source.patience))
+}
 
 /// The rows of a query, by the names of its columns.
 pub struct SqlRows {
@@ -27,6 +47,15 @@ impl SqlRows {
             beside: beside.map(|name| (name.to_owned(), None)),
             number: 0,
         }
+    }
+
+    /// The present rows of a source.
+    ///
+    /// # Errors
+    /// As [`text`].
+    pub fn all(source: &SqlSource, entry: &CatalogueEntry) -> Result<Self, SourceError> {
+        let rows = text(source, format!("SELECT * FROM {}", from(source)))?;
+        Ok(Self::new(rows, entry, None))
     }
 
     /// The present row's value in the column beside the items; `None` for NULL.
@@ -96,6 +125,14 @@ impl Rows for SqlRows {
         raw
     }
 
+    fn values(&self) -> String {
+        let text = |column| match self.rows.cell(column) {
+            Cell::Text(text) => Some(text),
+            Cell::Null | Cell::Bytes => None,
+        };
+        named(&self.mapping, text)
+    }
+
     fn unknown_columns(&self) -> &[String] {
         self.mapping.unknown()
     }
@@ -104,4 +141,15 @@ impl Rows for SqlRows {
     fn is_still(&self, _mark: &Mark) -> Result<bool, SourceError> {
         Ok(true)
     }
+}
+
+/// Texts by the machine names of their items, a JSON object.
+pub(super) fn named<'t>(mapping: &Mapping, text: impl Fn(usize) -> Option<&'t str>) -> String {
+    let mut values = serde_json::Map::new();
+    for (at, item) in mapping.items().iter().enumerate() {
+        if let Some(text) = mapping.column_of(at).and_then(&text) {
+            values.insert(item.name.clone(), text.into());
+        }
+    }
+    serde_json::Value::Object(values).to_string()
 }

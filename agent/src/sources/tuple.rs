@@ -2,7 +2,8 @@
 
 use hutong_schema::catalogue::CatalogueEntry;
 
-use super::{Mapping, Next, Row};
+use super::sql::named;
+use super::{Mapping, Next, Row, Shown};
 
 /// A row by the names of its columns.
 pub struct TupleRow {
@@ -48,14 +49,16 @@ impl TupleRow {
         });
         filled.map_or_else(Next::Refused, |()| Next::Row)
     }
-}
 
-/// A row's texts as a person reads them.
-pub fn readable(values: &[Option<String>]) -> Vec<u8> {
-    let mut writer = ::csv::WriterBuilder::new().flexible(true).from_writer(Vec::new());
-    // Writing into memory does not fail; a record that cannot be shown is shown as nothing.
-    let _ = writer.write_record(values.iter().map(|value| value.as_deref().unwrap_or_default()));
-    let mut raw = writer.into_inner().unwrap_or_default();
-    raw.truncate(raw.trim_ascii_end().len());
-    raw
+    /// A row's texts as a person sees them.
+    pub fn shown(&self, values: &[Option<String>]) -> Shown {
+        let mut writer = ::csv::WriterBuilder::new().flexible(true).from_writer(Vec::new());
+        let texts = values.iter().map(|value| value.as_deref().unwrap_or_default());
+        // Writing into memory does not fail; a record that cannot be shown is shown as nothing.
+        let _ = writer.write_record(texts);
+        let mut raw = writer.into_inner().unwrap_or_default();
+        raw.truncate(raw.trim_ascii_end().len());
+        let named = named(&self.mapping, |column| values.get(column)?.as_deref());
+        Shown { raw, values: named }
+    }
 }

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use hutong_schema::batch::{BatchKind, decompress_into};
 use hutong_schema::block::Block;
 use hutong_schema::catalogue::{CatalogueEntry, DataType};
+use hutong_schema::geometry;
 use hutong_schema::row::{FieldId, key_parts};
 use hutong_schema::rules::RejectReason;
 use hutong_schema::wire::v1::publish::{Ack, RejectedRow};
@@ -157,7 +158,7 @@ impl Accepted {
         self.rejected += skip.len() as u64;
         let mut rows = Vec::with_capacity(refused.len());
         for row in refused.iter().filter(|row| (row.index as usize) < block.rows()) {
-            rows.push((row, raw_row(&block, row.index as usize, entry)));
+            rows.push((row, row_as_json(&block, row.index as usize, entry)));
         }
         let rejections: Vec<_> = rows
             .iter()
@@ -167,26 +168,34 @@ impl Accepted {
                 reason: RejectReason::from_code(row.reason).unwrap_or(RejectReason::Type),
                 note: "rejected by the hub",
                 raw,
+                values: "",
             })
             .collect();
         Ok(quarantine.append(&entry.code, &rejections)?)
     }
 }
 
-/// The row as JSON: its source line is gone, its values are in the block.
-fn raw_row(block: &Block<'_>, index: usize, entry: &CatalogueEntry) -> Vec<u8> {
+/// A row of a block as JSON, where its source line is gone; a delete as an envelope.
+pub fn row_as_json(block: &Block<'_>, index: usize, entry: &CatalogueEntry) -> Vec<u8> {
     let mut row = serde_json::Map::new();
     let mut put = |field: FieldId, value: &[u8]| {
         let item = entry.item(field);
         let name = item.map_or_else(|| field.to_string(), |item| item.name.clone());
-        let text = match item.map(|item| item.data_type) {
-            Some(DataType::Geometry) => "<geometry>".to_owned(),
-            Some(_) | None => String::from_utf8_lossy(value).into_owned(),
+        let text = || String::from_utf8_lossy(value).into_owned().into();
+        let value = match item.map(|item| item.data_type) {
+            Some(DataType::Geometry) => geometry::to_geojson(value)
+                .ok()
+                .and_then(|text| serde_json::from_str(&text).ok())
+                .unwrap_or_else(text),
+            Some(_) | None => text(),
         };
-        row.insert(name, text.into());
+        row.insert(name, value);
     };
     for (item, part) in entry.keys().iter().zip(key_parts(block.key(index))) {
         put(item.id, part);
+    }
+    if block.is_delete(index) {
+        return serde_json::json!({ "op": "delete", "key": row }).to_string().into_bytes();
     }
     for column in 0..block.columns() {
         if let Some(value) = block.value(column, index) {

@@ -25,9 +25,10 @@ pub struct Receipt {
 pub(super) enum Operation {
     Append { stream: StreamId, batch: NewBatch, expect: Option<u64> },
     Acknowledge { stream: StreamId, ack: Acknowledged, taken: Vec<Taken> },
-    BeginEpoch { stream: StreamId, epoch: u32, has_rows: bool },
+    BeginEpoch { stream: StreamId, epoch: u32, has_rows: bool, keep: Option<NewBatch> },
     DropPending { stream: StreamId, replace: Replace },
     OnlyIn { stream: StreamId, generation: u64 },
+    OnlyAt { stream: StreamId, next_seq: u64 },
     Count { stream: StreamId, read: u64, rejected: u64 },
     Put { area: Area, key: Vec<u8>, value: Vec<u8> },
     Remove { area: Area, key: Vec<u8> },
@@ -65,6 +66,7 @@ impl Operation {
             | Self::BeginEpoch { stream, .. }
             | Self::DropPending { stream, .. }
             | Self::OnlyIn { stream, .. }
+            | Self::OnlyAt { stream, .. }
             | Self::Count { stream, .. } => Some(*stream),
             Self::Put { .. }
             | Self::Remove { .. }
@@ -220,6 +222,7 @@ impl WriteBatch {
             Operation::BeginEpoch { .. }
             | Operation::DropPending { .. }
             | Operation::OnlyIn { .. }
+            | Operation::OnlyAt { .. }
             | Operation::Count { .. }
             | Operation::Remove { .. }
             | Operation::RemoveAll { .. }

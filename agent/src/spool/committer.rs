@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout_at;
 
 use super::batch::{Operation, Receipt, Taken, WriteBatch};
+use super::carry;
 use super::image::{self, Merges};
 use super::keys::Area;
 use super::space::Space;
@@ -216,9 +217,16 @@ impl Committer {
                         record.state.queued_bytes -= bytes.min(record.state.queued_bytes);
                         self.take(tables, stream.into(), taken)?;
                     }
-                    Operation::BeginEpoch { .. } => {
-                        tables.remove_batches(stream, 0..=u64::MAX)?;
+                    Operation::BeginEpoch { keep, .. } => {
                         self.clear_image(tables, stream.into())?;
+                        match keep {
+                            None => {
+                                tables.remove_batches(stream, 0..=u64::MAX)?;
+                            }
+                            Some(begin) => {
+                                carry::over(tables, &self.space, stream, record, &begin)?;
+                            }
+                        }
                         let source = Area::Sources.key(&stream.0.to_be_bytes());
                         tables.records.remove(&source[..]).map_err(written)?;
                     }
@@ -234,6 +242,7 @@ impl Committer {
                         tables.records.remove(&source[..]).map_err(written)?;
                     }
                     Operation::OnlyIn { .. }
+                    | Operation::OnlyAt { .. }
                     | Operation::Count { .. }
                     | Operation::Put { .. }
                     | Operation::Remove { .. }
@@ -283,6 +292,7 @@ impl Committer {
                 | Operation::BeginEpoch { .. }
                 | Operation::DropPending { .. }
                 | Operation::OnlyIn { .. }
+                | Operation::OnlyAt { .. }
                 | Operation::Count { .. } => {}
             }
         }
@@ -377,6 +387,10 @@ fn transition(record: &mut StreamRecord, operation: &Operation) -> Result<(), Co
         Operation::OnlyIn { generation, .. } if *generation == state.generation => Ok(()),
         Operation::OnlyIn { generation, .. } => {
             Err(Conflict::Moved { expected: *generation, found: state.generation })
+        }
+        Operation::OnlyAt { next_seq, .. } if *next_seq == state.next_seq => Ok(()),
+        Operation::OnlyAt { next_seq, .. } => {
+            Err(Conflict::Moved { expected: *next_seq, found: state.next_seq })
         }
         Operation::Count { read, rejected, .. } => {
             state.counters.read += read;

@@ -9,6 +9,7 @@
 
 mod ack;
 mod batch;
+mod carry;
 mod committer;
 mod error;
 mod image;
@@ -31,7 +32,7 @@ use redb::Database;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-pub use ack::{AckError, AckOutcome};
+pub use ack::{AckError, AckOutcome, row_as_json};
 pub use batch::{NewBatch, Receipt, WriteBatch};
 pub use error::{Conflict, StoreError};
 pub use image::{ImageDelta, ImageEntry};
@@ -203,7 +204,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         let mut batch = WriteBatch::new();
         let (epoch, has_rows) = (ready.epoch, ready.has_rows);
-        batch.push(Operation::BeginEpoch { stream, epoch, has_rows });
+        batch.push(Operation::BeginEpoch { stream, epoch, has_rows, keep: None });
         self.commit(batch).await.map(|_| ())
     }
 

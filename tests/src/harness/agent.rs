@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fs;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -20,6 +21,9 @@ use crate::city::agent_config::{NodeTable, PublishTable, SubscribeTable};
 
 /// How long an agent may take to end in good order.
 const END_WITHIN: Duration = Duration::from_secs(20);
+/// What a program shows that pushes rows.
+pub const PUSH_TOKEN: &str = "token-of-a-test-and-nothing-else";
+
 /// Sources are looked at this often, so that tests need not wait long for a change.
 const RESCAN_SECONDS: u32 = 1;
 
@@ -34,6 +38,8 @@ pub struct Machine {
     pub title: String,
     /// Its nodes.
     pub nodes: Vec<NodeTable>,
+    /// Resources whose rows are pushed; their `path` says what was, for whoever compares.
+    pushed: Vec<String>,
     folder: PathBuf,
     logs: PathBuf,
     environment: Vec<(OsString, OsString)>,
@@ -89,6 +95,7 @@ impl Machine {
             code,
             title: title.to_owned(),
             nodes: Vec::new(),
+            pushed: Vec::new(),
             folder: folder.to_owned(),
             logs: logs.to_owned(),
             environment: Vec::new(),
@@ -165,6 +172,19 @@ impl Machine {
         Ok(&mut publish[last])
     }
 
+    /// Lets a program push an entry's rows to a node. `said` is a file for [`super::Exchange::equal`],
+    /// in which the test writes what should have arrived; the agent does not know it.
+    ///
+    /// # Errors
+    /// When the catalogue or the token cannot be written.
+    pub fn publish_pushed(&mut self, node: &str, entry: &CatalogueEntry, said: &str) -> Result<()> {
+        self.publish(node, entry, said)?;
+        self.pushed.push(entry.code.to_string());
+        let token = self.folder.join("push.token");
+        fs::write(&token, PUSH_TOKEN).context("write the token")?;
+        fs::set_permissions(&token, fs::Permissions::from_mode(0o600)).context("close the token")
+    }
+
     /// Lets a node receive a grant, or `all` of them, in the folder `out`.
     pub fn subscribe(&mut self, node: &str, grant: &str) {
         let (grant, path) = (grant.to_owned(), self.folder.join("out"));
@@ -203,7 +223,29 @@ impl Machine {
             status: StatusTable { socket: "state/agent.sock" },
             node: &self.nodes,
         })?;
+        let text = if self.pushed.is_empty() { text } else { self.with_push(&text)? };
         fs::write(self.config(), text).context("write the agent's configuration")
+    }
+
+    /// The configuration with a door for pushed rows.
+    fn with_push(&self, text: &str) -> Result<String> {
+        let mut config: toml::Table = text.parse()?;
+        let door = toml::toml! {
+            listen = "127.0.0.1:0"
+            token_file = "push.token"
+        };
+        config.insert("push".to_owned(), door.into());
+        let nodes = config.get_mut("node").and_then(toml::Value::as_array_mut);
+        let tables = nodes.into_iter().flatten().filter_map(|node| node.get_mut("publish"));
+        for publish in tables.filter_map(toml::Value::as_array_mut).flatten() {
+            let resource = publish.get("resource").and_then(toml::Value::as_str);
+            if let Some(resource) = resource.filter(|code| self.pushed.iter().any(|p| p == code)) {
+                let pushed = [("resource", resource), ("source", "push")];
+                let pushed = pushed.map(|(name, value)| (name.to_owned(), value.into()));
+                *publish = toml::Value::Table(pushed.into_iter().collect());
+            }
+        }
+        Ok(toml::to_string(&config)?)
     }
 
     /// Sets the environment of the next start.

@@ -19,6 +19,7 @@ mod ports;
 pub mod process;
 pub mod programs;
 pub mod promise;
+pub mod push;
 pub mod rows;
 
 pub mod run;

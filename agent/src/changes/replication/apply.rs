@@ -10,7 +10,7 @@ use super::super::query::{self, Changes};
 use super::slot::Slot;
 use super::wrong;
 use crate::config::{Dialect, SqlSource};
-use crate::sources::{Next, Row, Rows, TupleRow, readable};
+use crate::sources::{self, Next, Row, Rows, TupleRow};
 use crate::sql::pgoutput::{self, Lsn, Message, Relation, Tuple, Value};
 use crate::sql::{Cell, column_text, identifier, literal};
 
@@ -171,7 +171,9 @@ impl Pass<'_> {
             self.changes.send(&self.row);
             return Ok(());
         }
-        self.changes.take(&self.scan, next, &self.row, || readable(values))
+        let table = self.table.as_ref();
+        let shown = || table.map(|table| table.rows.shown(values)).unwrap_or_default();
+        self.changes.take(&self.scan, next, &self.row, shown)
     }
 
     /// Whether the key was not sent in this scan yet; it is now.
@@ -226,7 +228,7 @@ impl Pass<'_> {
         }
         let statement = format!(
             "SELECT * FROM {} WHERE {}",
-            query::from(self.source),
+            sources::from(self.source),
             conditions.join(" AND ")
         );
         let mut rows = query::rows(&self.scan, self.source, statement, None)?;

@@ -2,7 +2,7 @@
 
 use super::{super::query, wrong};
 use crate::config::{Dialect, Replication, SqlFrom, SqlSource};
-use crate::sources::SourceError;
+use crate::sources::{self, SourceError};
 use crate::sql::{Cell, TextRows, literal};
 
 /// Bytes that the slot may keep back before a person is told.
@@ -163,7 +163,7 @@ impl<'a> Slot<'a> {
     }
 
     fn text(&self, statement: String) -> Result<TextRows, SourceError> {
-        query::text(self.source, statement)
+        sources::text(self.source, statement)
     }
 
     fn row(&self, statement: String) -> Result<Option<Vec<Option<String>>>, SourceError> {

@@ -11,6 +11,8 @@ use super::sql;
 const COMMON: &[&str] = &["resource", "rescan_seconds", "max_delete_percent"];
 const FILE: &[&str] = &["path", "format", "encoding", "mode"];
 const SQL: &[&str] = &["sql"];
+/// There is nothing to look at, and no snapshot that could delete.
+const PUSH: &[&str] = &["resource", "source"];
 
 /// `None` only if a mistake was reported.
 pub(super) fn publish(table: &Section<'_>) -> Option<PublishConfig> {
@@ -26,6 +28,10 @@ pub(super) fn publish(table: &Section<'_>) -> Option<PublishConfig> {
 }
 
 fn source(table: &Section<'_>) -> Option<SourceConfig> {
+    if table.text("source").as_deref() == Some("push") {
+        table.only(PUSH);
+        return Some(SourceConfig::Push);
+    }
     if table.has("sql") {
         table.only(&[COMMON, SQL].concat());
         return sql::source(&table.section("sql")).map(Box::new).map(SourceConfig::Sql);
