@@ -9,8 +9,10 @@
 //! compared with them: if somebody else changed it, the file is what counts, the image follows it, and
 //! the hub finds the keys that differ. What cannot be mended by adding lines is delivered anew.
 
+mod appended;
 mod compare;
 mod file;
+mod ledger;
 mod lines;
 mod parse;
 mod pieces;
@@ -19,6 +21,7 @@ mod record;
 mod records;
 mod sink;
 mod subscription;
+mod target;
 
 pub use compare::read_back;
 pub use file::FileFailure;
@@ -26,6 +29,7 @@ pub use lines::{Layout, LineFormat, Lines};
 pub use places::Disposal;
 pub use record::{Begin, Record, Resumption, Side, Staged};
 pub use sink::{Checked, Dirty, Sink, TakeError, Taken};
+pub use target::Kept;
 pub use subscription::{SubscriptionKey, SubscriptionView, answer, known, of_image};
 
 use std::path::PathBuf;
