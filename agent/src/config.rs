@@ -1,20 +1,24 @@
 //! The agent's configuration: one TOML file, overridden by environment variables
 //! `HUTONG_AGENT_<SECTION>__<KEY>` (such as `HUTONG_AGENT_HUB__ADDRESS`).
 //!
-//! Reading reports all mistakes at once, each with the path of its key and a hint. Relative paths
+//! Reading reports all mistakes at once, each with its line, the path of its key and a hint. Relative paths
 //! are relative to the folder of the file, so that a configuration can be moved with its data.
 
 use std::path::{Path, PathBuf};
 
 use hutong_schema::ids::{ExchangeName, NodeName};
 
+mod place;
 mod publish;
 mod read;
+mod secret;
 mod section;
 mod subscribe;
 
 pub use publish::{FileFormat, FileSource, PublishConfig, SourceConfig, SourceMode, TextEncoding};
+pub use place::Place;
 pub use read::{ConfigError, Mistake};
+pub use secret::{Secret, SecretError, SecretSource};
 pub use subscribe::{AfterGrant, FilesSink, GrantChoice, SinkConfig, SubscribeConfig};
 
 /// Everything that is configured.

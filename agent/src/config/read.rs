@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use config::{Environment, File, FileFormat as Syntax, Map, Value};
 use hutong_schema::ids::NodeName;
 
-use super::section::{Collector, Section};
+use super::place::{Lines, Place};
+use super::section::{Collector, PREFIX, SEPARATOR, Section};
 use super::{Config, DEFAULT_OUTBOX_CAP, DEFAULT_STORE_CACHE, NodeConfig};
 
 mod publish;
@@ -24,10 +25,13 @@ pub enum ConfigError {
         #[source]
         source: std::io::Error,
     },
-    /// The text is not TOML, or an environment variable does not fit it.
-    #[error("the configuration is not valid TOML")]
-    Syntax(#[source] Box<config::ConfigError>),
-    /// Some values are wrong.
+    /// The text is not TOML: each place, and what is wrong there.
+    #[error("the configuration is not valid TOML:{}", faults(.0))]
+    Syntax(Vec<(Place, String)>),
+    /// The environment's variables do not fit the file.
+    #[error("the configuration and the environment do not fit together")]
+    Environment(#[source] Box<config::ConfigError>),
+    /// Some values are wrong: all of them, in the order of the file.
     #[error("the configuration has {} mistake(s):{}", .0.len(), list(.0))]
     Mistakes(Vec<Mistake>),
 }
@@ -35,6 +39,8 @@ pub enum ConfigError {
 /// One mistake.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mistake {
+    /// Where it is.
+    pub place: Place,
     /// Path of the key, such as `node[0].publish[2].path`.
     pub key: String,
     /// What is wrong.
@@ -43,40 +49,56 @@ pub struct Mistake {
     pub hint: String,
 }
 
+impl std::fmt::Display for Mistake {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { place, key, problem, hint } = self;
+        write!(formatter, "{place}: {key} {problem} ({hint})")
+    }
+}
+
 fn list(mistakes: &[Mistake]) -> String {
-    let line = |each: &Mistake| format!("\n  {} {} ({})", each.key, each.problem, each.hint);
-    mistakes.iter().map(line).collect()
+    mistakes.iter().map(|each| format!("\n  {each}")).collect()
+}
+
+fn faults(faults: &[(Place, String)]) -> String {
+    faults.iter().map(|(place, what)| format!("\n  {place}: {what}")).collect()
 }
 
 pub(super) fn load(path: &Path) -> Result<Config, ConfigError> {
     let unreadable = |source| ConfigError::Read { path: path.to_owned(), source };
     let text = std::fs::read_to_string(path).map_err(unreadable)?;
-    let path = std::path::absolute(path).map_err(unreadable)?;
-    let folder = path.parent().unwrap_or(Path::new("/"));
-    let environment =
-        Environment::with_prefix("HUTONG_AGENT").prefix_separator("_").separator("__");
-    check(&text, Some(environment), folder)
+    let full = std::path::absolute(path).map_err(unreadable)?;
+    let folder = full.parent().unwrap_or(Path::new("/"));
+    check(&text, Some(environment()), folder, Some(path))
+}
+
+pub(super) fn environment() -> Environment {
+    Environment::with_prefix(PREFIX).prefix_separator("_").separator(SEPARATOR)
 }
 
 pub(super) fn parse(text: &str, folder: &Path) -> Result<Config, ConfigError> {
-    check(text, None, folder)
+    check(text, None, folder, None)
 }
 
-fn check(
+pub(super) fn check(
     text: &str,
     environment: Option<Environment>,
     folder: &Path,
+    path: Option<&Path>,
 ) -> Result<Config, ConfigError> {
-    let syntax = |error| ConfigError::Syntax(Box::new(error));
+    // The `config` crate merges the environment into the file, and forgets the lines.
+    let lines = Lines::read(text, path).map_err(ConfigError::Syntax)?;
     let mut sources = config::Config::builder().add_source(File::from_str(text, Syntax::Toml));
     if let Some(environment) = environment {
         sources = sources.add_source(environment);
     }
-    let table: Map<String, Value> =
-        sources.build().and_then(|built| built.cache.into_table()).map_err(syntax)?;
-    let collector = Collector::new(folder);
+    let table: Map<String, Value> = sources
+        .build()
+        .and_then(|built| built.cache.into_table())
+        .map_err(|error| ConfigError::Environment(Box::new(error)))?;
+    let collector = Collector::new(folder, lines);
     let found = read(&Section::root(&table, &collector), &collector);
-    let mistakes = collector.mistakes.into_inner();
+    let mistakes = collector.into_mistakes();
     match found {
         Some(config) if mistakes.is_empty() => Ok(config),
         Some(_) | None => Err(ConfigError::Mistakes(mistakes)),

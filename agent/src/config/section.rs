@@ -7,22 +7,38 @@ use std::str::FromStr;
 
 use config::{Map, Value, ValueKind};
 
-use super::Mistake;
+use super::{
+    Mistake, SecretSource,
+    place::{Lines, Place},
+    secret::CREDENTIAL_PREFIX,
+};
+
+/// What the environment's variables begin with.
+pub(super) const PREFIX: &str = "HUTONG_AGENT";
+/// What stands between section and key in the name of a variable.
+pub(super) const SEPARATOR: &str = "__";
+/// How the `config` crate marks a value that came from the environment.
+const ENVIRONMENT: &str = "the environment";
+/// What a secret's setting ends with: it names the file.
+const SECRET_SUFFIX: &str = "_file";
 
 /// What all sections share.
 pub(super) struct Collector {
     pub(super) folder: PathBuf,
-    pub(super) mistakes: RefCell<Vec<Mistake>>,
+    lines: Lines,
+    mistakes: RefCell<Vec<Mistake>>,
 }
 
 impl Collector {
-    pub(super) fn new(folder: &Path) -> Self {
-        Self { folder: folder.to_owned(), mistakes: RefCell::new(Vec::new()) }
+    pub(super) fn new(folder: &Path, lines: Lines) -> Self {
+        Self { folder: folder.to_owned(), lines, mistakes: RefCell::new(Vec::new()) }
     }
 
-    pub(super) fn report(&self, key: String, problem: impl Into<String>, hint: impl Into<String>) {
-        let mistake = Mistake { key, problem: problem.into(), hint: hint.into() };
-        self.mistakes.borrow_mut().push(mistake);
+    /// All mistakes, in the order of the file.
+    pub(super) fn into_mistakes(self) -> Vec<Mistake> {
+        let mut mistakes = self.mistakes.into_inner();
+        mistakes.sort_by(|a, b| a.place.cmp(&b.place));
+        mistakes
     }
 }
 
@@ -45,7 +61,16 @@ impl<'a> Section<'a> {
 
     /// Reports what is wrong with a key.
     pub(super) fn report(&self, name: &str, problem: impl Into<String>, hint: impl Into<String>) {
-        self.collector.report(self.key(name), problem, hint);
+        let key = self.key(name);
+        let set = self.table.and_then(|table| table.get(name)).and_then(Value::origin);
+        let place = if set == Some(ENVIRONMENT) {
+            let path = key.replace('.', SEPARATOR).to_uppercase();
+            Place::Environment(format!("{PREFIX}_{path}"))
+        } else {
+            self.collector.lines.of(&key)
+        };
+        let mistake = Mistake { place, key, problem: problem.into(), hint: hint.into() };
+        self.collector.mistakes.borrow_mut().push(mistake);
     }
 
     /// Reports every key that is not in the list.
@@ -55,8 +80,31 @@ impl<'a> Section<'a> {
             table.keys().filter(|key| !known.contains(&key.as_str())).collect();
         unknown.sort();
         for name in unknown {
-            self.report(name, "is not a setting", format!("known here: {}", known.join(", ")));
+            let file = format!("{name}{SECRET_SUFFIX}");
+            if known.contains(&file.as_str()) {
+                // The value is not repeated: the message goes to logs.
+                let hint = format!(
+                    "a secret does not belong into the configuration: write it into a file that only the agent can read, and here {file} = \"<that file>\" or \"{CREDENTIAL_PREFIX}<name>\""
+                );
+                self.report(name, "is a secret in the open", hint);
+            } else {
+                let hint = format!("{}known here: {}", did_you_mean(name, known), known.join(", "));
+                self.report(name, "is not a setting", hint);
+            }
         }
+    }
+
+    /// Where a secret is: `<name>_file` holds a path or `credential:<name>`. List `<name>_file` in
+    /// [`only`](Self::only), not `<name>`: the secret itself does not belong here.
+    pub(super) fn secret(&self, name: &str) -> Option<SecretSource> {
+        let setting = format!("{name}{SECRET_SUFFIX}");
+        let text = self.text(&setting)?;
+        let source = SecretSource::parse(&text, &self.collector.folder);
+        if source.is_none() {
+            let hint = format!("{CREDENTIAL_PREFIX} and a name without a slash, or a path");
+            self.report(&setting, "does not name a credential", hint);
+        }
+        source
     }
 
     /// A table in this one; without any key if it is absent.
@@ -144,7 +192,8 @@ impl<'a> Section<'a> {
         found.map_or_else(
             || {
                 let known: Vec<_> = words.iter().map(|(word, _)| *word).collect();
-                self.report(name, format!("is {text:?}"), format!("one of: {}", known.join(", ")));
+                let hint = format!("{}one of: {}", did_you_mean(&text, &known), known.join(", "));
+                self.report(name, format!("is {text:?}"), hint);
                 default
             },
             |(_, value)| *value,
@@ -202,4 +251,14 @@ impl<'a> Section<'a> {
         let kind = &self.table?.get(name)?.kind;
         if matches!(kind, ValueKind::Nil) { None } else { Some(kind) }
     }
+}
+
+/// `did you mean "…"? ` if a known word is near to what was written.
+fn did_you_mean(written: &str, known: &[&str]) -> String {
+    let written = written.to_lowercase();
+    let far = |word: &str| strsim::damerau_levenshtein(&written, word);
+    let near = known.iter().min_by_key(|word| far(word));
+    // A third of the letters wrong is another word.
+    let near = near.filter(|word| far(word) * 3 <= word.len());
+    near.map_or_else(String::new, |word| format!("did you mean {word:?}? "))
 }

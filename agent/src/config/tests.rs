@@ -95,7 +95,7 @@ fn names_and_resources_are_used_once() {
     "#;
     assert_eq!(
         mistakes(text),
-        ["node[1].publish[0].resource is published twice", "node[1].name is used twice"]
+        ["node[1].name is used twice", "node[1].publish[0].resource is published twice"]
     );
 }
 
@@ -103,4 +103,65 @@ fn names_and_resources_are_used_once() {
 fn what_is_no_toml_is_said_so() {
     let result = Config::parse("[hub", Path::new("/"));
     assert!(matches!(result, Err(ConfigError::Syntax(_))));
+}
+
+/// Mistakes as a person sees them.
+fn told(text: &str) -> String {
+    Config::parse(text, Path::new("/etc/hutong")).unwrap_err().to_string()
+}
+
+#[test]
+fn a_mistake_has_its_line_and_a_typing_error_what_was_meant() {
+    let told = told(
+        "[hub]\naddress = \"a:1\"\nexchagne = \"x\"\n\n[[node]]\nname = \"n1\"\n[[node.publish]]\nresource = \"300001/1\"\npath = \"a.csv\"\nmode = \"apend\"\n[[node.subscribe]]\ngrant = \"all\"\n",
+    );
+    let lines: Vec<_> = told.lines().skip(1).map(str::trim).collect();
+    assert_eq!(
+        lines,
+        [
+            "line 3: hub.exchagne is not a setting (did you mean \"exchange\"? known here: address, exchange)",
+            "line 10: node[0].publish[0].mode is \"apend\" (did you mean \"append\"? one of: snapshot, append)",
+            "line 11: node[0].subscribe[0].path is missing (the folder that receives one file per grant)",
+        ],
+        "{told}"
+    );
+}
+
+#[test]
+fn a_mistake_in_a_file_names_the_file_and_one_of_the_environment_its_variable() {
+    let variables = [("HUTONG_AGENT_HUB__ADDRESS", "nowhere"), ("HUTONG_AGENT_STATE__DRI", "x")];
+    let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let environment = read::environment().source(Some(variables.into_iter().collect()));
+    let path = Path::new("agent.toml");
+    let text = "[hub]\naddress = \"a:1\"\nexchange = \"NO\"\n";
+    let told = read::check(text, Some(environment), Path::new("/etc"), Some(path)).unwrap_err();
+    let told = told.to_string();
+    for mistake in [
+        "agent.toml: node is missing",
+        "agent.toml:3: hub.exchange is \"NO\"",
+        "HUTONG_AGENT_HUB__ADDRESS: hub.address is \"nowhere\"",
+        "HUTONG_AGENT_STATE__DRI: state.dri is not a setting (did you mean \"dir\"?",
+    ] {
+        assert!(told.contains(mistake), "{mistake} in {told}");
+    }
+}
+
+#[test]
+fn a_secret_in_the_open_is_a_mistake_that_does_not_repeat_it() {
+    let (lines, folder) = (Default::default(), Path::new("/etc/hutong"));
+    let collector = section::Collector::new(folder, lines);
+    let text = |text: &str| config::Value::new(None, config::ValueKind::String(text.to_owned()));
+    let table = [("password", "geheim"), ("token_file", "tok"), ("key_file", "credential:a/b")]
+        .map(|(key, value)| (key.to_owned(), text(value)));
+    let table: config::Map<_, _> = table.into_iter().collect();
+    let root = section::Section::root(&table, &collector);
+    root.only(&["password_file", "token_file", "key_file"]);
+    assert_eq!(root.secret("password"), None);
+    assert_eq!(root.secret("token"), Some(SecretSource::File("/etc/hutong/tok".into())));
+    assert_eq!(root.secret("key"), None);
+    let told: Vec<_> = collector.into_mistakes().iter().map(ToString::to_string).collect();
+    assert!(told[0].contains("password is a secret in the open"), "{told:?}");
+    assert!(told[0].contains("password_file = "), "{told:?}");
+    assert!(told[1].contains("key_file does not name a credential"), "{told:?}");
+    assert!(!told.concat().contains("geheim"), "{told:?}");
 }
