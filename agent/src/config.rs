@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use hutong_schema::ids::{ExchangeName, NodeName};
 
+mod database;
 mod place;
 mod publish;
 mod read;
@@ -15,11 +16,12 @@ mod secret;
 mod section;
 mod subscribe;
 
-pub use publish::{FileFormat, FileSource, PublishConfig, SourceConfig, SourceMode, TextEncoding};
+pub use database::{DatabaseConfig, DatabaseUrl, DatabaseUrlError, Dialect};
 pub use place::Place;
+pub use publish::{FileFormat, FileSource, PublishConfig, SourceConfig, SourceMode, TextEncoding};
 pub use read::{ConfigError, Mistake};
 pub use secret::{Secret, SecretError, SecretSource};
-pub use subscribe::{AfterGrant, FilesSink, GrantChoice, SinkConfig, SubscribeConfig};
+pub use subscribe::{AfterGrant, FilesSink, GrantChoice, SinkConfig, SqlSink, SubscribeConfig};
 
 /// Everything that is configured.
 #[derive(Clone, Debug, PartialEq, Eq)]

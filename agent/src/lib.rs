@@ -10,6 +10,7 @@ pub mod quarantine;
 pub mod sinks;
 pub mod sources;
 pub mod spool;
+pub mod sql;
 
 #[cfg(test)]
 mod testing;

@@ -35,7 +35,7 @@ use crate::{
     config::{AfterGrant, Config, FileFormat, GrantChoice, NodeConfig, SinkConfig},
     link::{Dialler, Fatal, Hindrance, LinkError, Node, NodeOptions, Process, SubscriptionOptions},
     quarantine::Quarantine,
-    sinks::{Disposal, LineFormat, SinkError, SinkOptions},
+    sinks::{Disposal, LineFormat, SinkError, SinkOptions, SqlOptions},
     spool::{Store, StoreError, StoreOptions, StreamId},
 };
 
@@ -287,6 +287,11 @@ impl Agent {
                     folder: files.folder.clone(),
                     format: line_format(files.format),
                 },
+                SinkConfig::Sql(sql) => SinkOptions::Sql(Box::new(SqlOptions {
+                    database: sql.database.clone(),
+                    table: sql.table.clone(),
+                    create: sql.create,
+                })),
             },
             disposal: match each.withdrawn {
                 AfterGrant::Keep => Disposal::KeepAside,

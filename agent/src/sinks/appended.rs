@@ -213,13 +213,12 @@ impl AppendedFile {
     /// When the system could not.
     pub(super) async fn dispose(
         &mut self,
-        record: &Record,
+        held: bool,
         disposal: Disposal,
         now: jiff::Timestamp,
     ) -> Result<Option<Kept>, SinkError> {
         self.file = None;
         let live = self.live.clone();
-        let held = record.cursor.is_some() || record.length > 0;
         let aside = blocking(move || put_aside(&live, held, disposal, now)).await?;
         Ok(aside.map(Kept::File))
     }
@@ -228,9 +227,9 @@ impl AppendedFile {
     ///
     /// # Errors
     /// When the system could not.
-    pub(super) async fn give_up(&mut self, record: &Record) -> Result<Option<Kept>, SinkError> {
+    pub(super) async fn give_up(&mut self, staged: bool) -> Result<Option<Kept>, SinkError> {
         // A staged file that does not fit has no live one that anybody complained of.
-        if record.staged.is_some() {
+        if staged {
             return Ok(None);
         }
         let (live, now) = (self.live.clone(), clock::now());

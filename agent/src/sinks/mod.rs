@@ -20,6 +20,7 @@ mod places;
 mod record;
 mod records;
 mod sink;
+mod sql;
 mod subscription;
 mod target;
 
@@ -34,7 +35,11 @@ pub use subscription::{SubscriptionKey, SubscriptionView, answer, known, of_imag
 
 use std::path::PathBuf;
 
-use crate::spool::StoreError;
+use crate::{
+    config::DatabaseConfig,
+    spool::StoreError,
+    sql::{SqlError, StatementError},
+};
 
 /// Where the rows of a subscription go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +51,20 @@ pub enum SinkOptions {
         /// Their form.
         format: LineFormat,
     },
+    /// One table per grant.
+    Sql(Box<SqlOptions>),
+}
+
+/// A table of a database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SqlOptions {
+    /// The database.
+    pub database: DatabaseConfig,
+    /// The table's name, with its schema before a point if it has one; `{grant}` stands for the
+    /// grant's number.
+    pub table: String,
+    /// Whether the table is made, and columns that it lacks are added.
+    pub create: bool,
 }
 
 /// Why rows could not be taken.
@@ -68,6 +87,20 @@ pub enum SinkError {
         "{0} was being changed while it was read; ask again when no other program writes to it"
     )]
     Unsettled(std::path::PathBuf),
+    /// The database cannot be reached.
+    #[error(transparent)]
+    Sql(#[from] SqlError),
+    /// The database could not do what it was asked for.
+    #[error(transparent)]
+    Database(#[from] StatementError),
+    /// The table is not as the delivery needs it.
+    #[error("{place}: {}", .problems.join("; "))]
+    Table {
+        /// The table.
+        place: String,
+        /// Everything that is wrong with it, and what to do.
+        problems: Vec<String>,
+    },
     /// A worker of the runtime ended early.
     #[error("the writing was interrupted")]
     Interrupted,

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Begin, Disposal, Record, SinkError, SinkOptions, appended::AppendedFile, ledger::Ledger,
-    records::Broken,
+    records::Broken, sql::SqlTable,
 };
 use crate::spool::WriteBatch;
 
@@ -19,12 +19,15 @@ use crate::spool::WriteBatch;
 pub enum Kept {
     /// In this file.
     File(PathBuf),
+    /// In the table of this name.
+    Table(String),
 }
 
 impl fmt::Display for Kept {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path) => write!(f, "{}", path.display()),
+            Self::Table(name) => write!(f, "the table {name}"),
         }
     }
 }
@@ -46,6 +49,8 @@ pub(super) enum Finding {
 pub(super) enum Target {
     /// One append-only file.
     Appended(AppendedFile),
+    /// A table of a database.
+    Sql(Box<SqlTable>),
 }
 
 impl Target {
@@ -59,6 +64,10 @@ impl Target {
             SinkOptions::Files { folder, format } => {
                 AppendedFile::open(folder, *format, ledger).await.map(Self::Appended)
             }
+            SinkOptions::Sql(options) => {
+                let table = Box::pin(SqlTable::open(options, ledger)).await?;
+                Ok(Self::Sql(Box::new(table)))
+            }
         }
     }
 
@@ -67,6 +76,7 @@ impl Target {
     pub(super) fn path(&self) -> &std::path::Path {
         match self {
             Self::Appended(file) => file.path(),
+            Self::Sql(_) => std::path::Path::new(""),
         }
     }
 
@@ -74,6 +84,7 @@ impl Target {
     pub(super) fn place(&self) -> String {
         match self {
             Self::Appended(file) => file.path().display().to_string(),
+            Self::Sql(table) => table.place().to_owned(),
         }
     }
 
@@ -81,6 +92,7 @@ impl Target {
     pub(super) fn uncommitted(&self, record: &Record) -> u64 {
         match self {
             Self::Appended(file) => file.uncommitted(record),
+            Self::Sql(table) => table.uncommitted(),
         }
     }
 
@@ -88,6 +100,8 @@ impl Target {
     pub(super) fn is_there(&self) -> bool {
         match self {
             Self::Appended(file) => file.is_there(),
+            // What the database knows is in the record.
+            Self::Sql(_) => false,
         }
     }
 
@@ -102,6 +116,7 @@ impl Target {
     ) -> Result<bool, SinkError> {
         match self {
             Self::Appended(file) => file.begin(ledger, begin, view, writes).await,
+            Self::Sql(table) => Box::pin(table.begin(ledger, begin, view)).await,
         }
     }
 
@@ -109,6 +124,7 @@ impl Target {
     pub(super) fn rows(&mut self, block: &Block<'_>) -> Result<(), SinkError> {
         match self {
             Self::Appended(file) => file.rows(block),
+            Self::Sql(table) => table.rows(block),
         }
     }
 
@@ -121,6 +137,7 @@ impl Target {
     ) -> Result<(), SinkError> {
         match self {
             Self::Appended(file) => file.commit(ledger, wrote, writes).await,
+            Self::Sql(table) => Box::pin(table.commit(ledger)).await,
         }
     }
 
@@ -132,6 +149,7 @@ impl Target {
     ) -> Result<(), SinkError> {
         match self {
             Self::Appended(file) => file.complete(ledger, end).await,
+            Self::Sql(table) => Box::pin(table.complete(ledger, end)).await,
         }
     }
 
@@ -139,25 +157,35 @@ impl Target {
     pub(super) fn forget_uncommitted(&mut self) {
         match self {
             Self::Appended(file) => file.forget_uncommitted(),
+            Self::Sql(table) => table.forget_uncommitted(),
         }
     }
 
-    /// The grant ended: the rows are kept aside or removed. The caller changes the record.
+    /// The grant ended: the rows are kept aside or removed. The record says so already; `held` is
+    /// whether it spoke of any.
     pub(super) async fn dispose(
         &mut self,
-        record: &Record,
+        ledger: &Ledger,
+        held: bool,
         disposal: Disposal,
         now: jiff::Timestamp,
     ) -> Result<Option<Kept>, SinkError> {
         match self {
-            Self::Appended(file) => file.dispose(record, disposal, now).await,
+            Self::Appended(file) => file.dispose(held, disposal, now).await,
+            Self::Sql(table) => Box::pin(table.dispose(ledger, disposal, now)).await,
         }
     }
 
-    /// What is held cannot be gone on with. The caller changes the record.
-    pub(super) async fn give_up(&mut self, record: &Record) -> Result<Option<Kept>, SinkError> {
+    /// What is held cannot be gone on with. The record says so already; `staged` is whether it spoke
+    /// of a snapshot under way.
+    pub(super) async fn give_up(
+        &mut self,
+        ledger: &Ledger,
+        staged: bool,
+    ) -> Result<Option<Kept>, SinkError> {
         match self {
-            Self::Appended(file) => file.give_up(record).await,
+            Self::Appended(file) => file.give_up(staged).await,
+            Self::Sql(table) => Box::pin(table.give_up(ledger)).await.map(|()| None),
         }
     }
 
@@ -169,6 +197,7 @@ impl Target {
     ) -> Result<Finding, SinkError> {
         match self {
             Self::Appended(file) => file.check(ledger, cancel).await,
+            Self::Sql(table) => Box::pin(table.check(ledger, cancel)).await,
         }
     }
 }

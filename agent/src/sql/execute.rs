@@ -2,11 +2,14 @@
 
 use futures_util::StreamExt;
 use sqlx::{
-    AssertSqlSafe, ColumnIndex, Database, Decode, Encode, Executor, IntoArguments, MySql, Postgres,
+    AssertSqlSafe, ColumnIndex, Database, Decode, Encode, Executor, MySql, Postgres,
     Row, Sqlite, Type, TypeInfo, ValueRef, error::BoxDynError, query::Query,
 };
 
 use super::Connection;
+
+/// What a database says when it cannot do what it was asked for.
+pub type StatementError = sqlx::Error;
 
 /// A parameter of a statement.
 #[derive(Clone, Debug, PartialEq)]

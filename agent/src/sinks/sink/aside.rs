@@ -18,12 +18,14 @@ impl Sink {
         disposal: Disposal,
         now: jiff::Timestamp,
     ) -> Result<Option<Kept>, SinkError> {
-        let kept = self.target.dispose(&self.ledger.record, disposal, now).await?;
+        let record = &mut self.ledger.record;
+        let held = record.cursor.is_some() || record.length > 0;
+        record.lost();
+        record.ended = Some(reason.to_owned());
+        let kept = self.target.dispose(&self.ledger, held, disposal, now).await?;
         let mut writes = WriteBatch::new();
         pieces::clear(&mut writes, self.ledger.live());
         pieces::clear(&mut writes, self.ledger.staged());
-        self.ledger.record.lost();
-        self.ledger.record.ended = Some(reason.to_owned());
         self.ledger.put(writes).await?;
         Ok(kept)
     }
@@ -34,9 +36,10 @@ impl Sink {
     /// # Errors
     /// When target or store fail.
     pub(super) async fn give_up(&mut self) -> Result<Option<Kept>, SinkError> {
-        let kept = self.target.give_up(&self.ledger.record).await?;
-        self.forget_uncommitted();
+        let staged = self.ledger.record.staged.is_some();
         self.ledger.record.lost();
+        let kept = self.target.give_up(&self.ledger, staged).await?;
+        self.forget_uncommitted();
         let mut writes = WriteBatch::new();
         pieces::clear(&mut writes, self.ledger.live());
         self.ledger.put(writes).await?;

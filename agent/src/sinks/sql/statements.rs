@@ -14,7 +14,7 @@ impl Statements<'_> {
     /// Inserts rows, or changes those that are there. For PostgreSQL each column is one parameter, an
     /// array of texts; for the others each value is one, row by row.
     pub(super) fn upsert(self, table: &str, rows: usize) -> String {
-        let Shape { dialect, columns, .. } = self.0;
+        let (dialect, columns) = (self.0.dialect, &self.0.columns[..]);
         let names = list(columns, |column| column.quoted.clone());
         let keys = list(self.0.key_columns(), |column| column.quoted.clone());
         let items = self.0.item_columns();
@@ -63,7 +63,7 @@ impl Statements<'_> {
 
     /// What makes the live rows the staged ones, touching only those that differ.
     pub(super) fn swap(self, live: &str, staged: &str) -> Vec<String> {
-        let Shape { dialect, columns, .. } = self.0;
+        let (dialect, columns) = (self.0.dialect, &self.0.columns[..]);
         let keys = self.0.key_columns();
         let items = self.0.item_columns();
         let equal = joined(" AND ", keys.iter(), |column| format!("s.{0} = l.{0}", column.quoted));

@@ -165,6 +165,11 @@ pub(super) fn has_all(dialect: Dialect, facts: &TableFacts, view: &GrantView) ->
     view.keys.iter().chain(&view.items).all(|item| found(dialect, facts, item).is_some())
 }
 
+/// Whether the table has a column of the item's name.
+pub(super) fn has_column(dialect: Dialect, facts: &TableFacts, item: &Item) -> bool {
+    found(dialect, facts, item).is_some()
+}
+
 fn found<'f>(dialect: Dialect, facts: &'f TableFacts, item: &Item) -> Option<&'f ColumnFacts> {
     facts.columns.iter().find(|column| same_name(dialect, &column.name, &item.name))
 }
