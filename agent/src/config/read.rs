@@ -10,6 +10,7 @@ use super::place::{Lines, Place};
 use super::section::{Collector, PREFIX, SEPARATOR, Section};
 use super::{Config, DEFAULT_OUTBOX_CAP, DEFAULT_STORE_CACHE, NodeConfig};
 
+mod database;
 mod publish;
 mod subscribe;
 

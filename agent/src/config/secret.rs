@@ -166,7 +166,8 @@ mod tests {
     #[test]
     fn a_secret_is_read_without_its_last_newline_and_never_printed() {
         let folder = tempfile::tempdir().unwrap();
-        let secret = Secret::read(&file(folder.path(), 0o600, " pass wörd \r\n".as_bytes())).unwrap();
+        let secret =
+            Secret::read(&file(folder.path(), 0o600, " pass wörd \r\n".as_bytes())).unwrap();
         assert_eq!(secret.expose_secret(), " pass wörd ");
         assert!(!format!("{secret:?}").contains("pass"));
     }

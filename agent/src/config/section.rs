@@ -107,6 +107,16 @@ impl<'a> Section<'a> {
         source
     }
 
+    /// Whether the table has a key of this name.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.value(name).is_some()
+    }
+
+    /// The folder of the configuration.
+    pub(super) fn folder(&self) -> &std::path::Path {
+        &self.collector.folder
+    }
+
     /// A table in this one; without any key if it is absent.
     pub(super) fn section(&self, name: &str) -> Section<'a> {
         let table = match self.value(name) {
@@ -198,6 +208,19 @@ impl<'a> Section<'a> {
             },
             |(_, value)| *value,
         )
+    }
+
+    /// Yes or no, or the default.
+    pub(super) fn flag(&self, name: &str, default: bool) -> bool {
+        match self.value(name) {
+            None => default,
+            Some(ValueKind::Boolean(yes)) => *yes,
+            Some(ValueKind::String(text)) if text == "true" || text == "false" => text == "true",
+            Some(_) => {
+                self.report(name, "is neither yes nor no", "true or false, without quotes");
+                default
+            }
+        }
     }
 
     /// A whole number within bounds, or the default.

@@ -6,6 +6,7 @@
 pub mod agent;
 pub mod churn;
 pub mod clock;
+pub mod databases;
 pub mod delivered;
 pub mod entries;
 pub mod exchange;

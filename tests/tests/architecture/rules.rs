@@ -63,7 +63,7 @@ pub(crate) const AGENT: Layers = Layers {
         &["app", "cli"],
         &["link"],
         &["changes", "sinks", "sources"],
-        &["quarantine", "spool"],
+        &["quarantine", "spool", "sql"],
         // Formats and encodings as they are written in the configuration.
         &["config"],
     ],
@@ -74,6 +74,7 @@ pub(crate) const AGENT: Layers = Layers {
 const ENGINES: &[(&str, &[&str])] = &[
     ("bincode", &["schema/src/wire/codec.rs"]),
     ("rocksdb", &["hub/src/log", "hub/src/views"]),
+    ("sqlx", &["agent/src/sql", "agent/src/sinks/sql"]),
     (
         "quinn",
         &["hub/src/gate", "agent/src/link", "certs/src", "tests/src/bench", "tests/src/hostile"],
