@@ -45,7 +45,7 @@ use crate::{
     },
     link::{Dialler, Fatal, Hindrance, LinkError, Node, NodeOptions, Process, SubscriptionOptions},
     quarantine::Quarantine,
-    sinks::{Disposal, LineFormat, SinkError, SinkOptions},
+    sinks::{Disposal, LineFormat, SinkError, SinkOptions, SqlOptions},
     spool::{Store, StoreError, StoreOptions, StreamId},
 };
 
@@ -370,6 +370,11 @@ fn subscription_options(config: &NodeConfig) -> Vec<SubscriptionOptions> {
                 folder: files.folder.clone(),
                 format: line_format(files.format),
             },
+            SinkConfig::Sql(sql) => SinkOptions::Sql(Box::new(SqlOptions {
+                database: sql.database.clone(),
+                table: sql.table.clone(),
+                create: sql.create,
+            })),
         },
         disposal: match each.withdrawn {
             AfterGrant::Keep => Disposal::KeepAside,

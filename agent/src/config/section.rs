@@ -94,6 +94,19 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// Yes or no, or the default.
+    pub(super) fn flag(&self, name: &str, default: bool) -> bool {
+        match self.value(name) {
+            None => default,
+            Some(ValueKind::Boolean(yes)) => *yes,
+            Some(ValueKind::String(text)) if text == "true" || text == "false" => text == "true",
+            Some(_) => {
+                self.report(name, "is neither yes nor no", "true or false, without quotes");
+                default
+            }
+        }
+    }
+
     /// Where a secret is: `<name>_file` holds a path or `credential:<name>`. List `<name>_file` in
     /// [`only`](Self::only), not `<name>`: the secret itself does not belong here.
     pub(super) fn secret(&self, name: &str) -> Option<SecretSource> {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use hutong_schema::grant::GrantId;
 
-use super::FileFormat;
+use super::{DatabaseConfig, FileFormat};
 
 /// `[[node.subscribe]]`: what is received and where it goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +22,20 @@ pub struct SubscribeConfig {
 pub enum SinkConfig {
     /// `path`: one file per grant in a folder.
     Files(FilesSink),
+    /// `sql`: one table per grant.
+    Sql(Box<SqlSink>),
+}
+
+/// One table per grant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SqlSink {
+    /// The database.
+    pub database: DatabaseConfig,
+    /// The table, with its schema before a point if it has one; `{grant}` stands for the grant's
+    /// number.
+    pub table: String,
+    /// Whether the table is made, and columns that it lacks are added.
+    pub create: bool,
 }
 
 /// One file per grant.

@@ -149,6 +149,30 @@ fn all_mistakes_are_named_at_once() {
 }
 
 #[test]
+fn a_table_takes_one_grant_or_is_called_after_each() {
+    let subscribe = |grant: &str, sql: &str| {
+        format!(
+            "[hub]\naddress = \"a:1\"\n[[node]]\nname = \"n1\"\n\
+             subscribe = [{{ grant = \"{grant}\", sql = {{ {sql} }} }}]\n"
+        )
+    };
+    let url = "url = \"postgres://hutong@db/city\", password_file = \"db.secret\"";
+    let text = subscribe("all", &format!("{url}, table = \"share.g{{grant}}\", create = true"));
+    let config = Config::parse(&text, Path::new("/etc/hutong")).unwrap();
+    let SinkConfig::Sql(sql) = &config.nodes[0].subscribe[0].sink else { panic!("{config:?}") };
+    assert_eq!((sql.table.as_str(), sql.create), ("share.g{grant}", true));
+    for (text, expected) in [
+        (subscribe("all", &format!("{url}, table = \"people\"")), "sql.table is one for all grants"),
+        (subscribe("7", url), "sql.table is missing"),
+        (subscribe("7", &format!("{url}, table = \"a.b.c\"")), "sql.table is \"a.b.c\""),
+        (subscribe("7", &format!("{url}, table = \"t\", create = 1")), "sql.create is neither"),
+    ] {
+        let found = mistakes(&text).join("\n");
+        assert!(found.contains(expected), "{expected} in:\n{found}");
+    }
+}
+
+#[test]
 fn names_and_resources_are_used_once() {
     let text = r#"
         hub = { address = "a:1" }

@@ -169,10 +169,10 @@ impl Delivering<'_> {
     }
 
     async fn dispose(&self, sink: Sink, reason: &str) -> Result<(), SinkError> {
-        let aside = sink.dispose(reason, self.disposal, clock::now()).await?;
+        let kept = sink.dispose(reason, self.disposal, clock::now()).await?;
         let grant = self.subscription.key.grant;
-        match aside {
-            Some(path) => tracing::warn!(%grant, reason, kept = %path.display(),
+        match kept {
+            Some(kept) => tracing::warn!(%grant, reason, %kept,
                 "the grant ended; its data are kept aside, delete them when they are no longer needed"),
             None => tracing::warn!(%grant, reason, "the grant ended; its data are deleted"),
         }

@@ -9,8 +9,10 @@
 //! compared with them: if somebody else changed it, the file is what counts, the image follows it, and
 //! the hub finds the keys that differ. What cannot be mended by adding lines is delivered anew.
 
+mod appended;
 mod compare;
 mod file;
+mod ledger;
 mod lines;
 mod parse;
 mod pieces;
@@ -18,7 +20,9 @@ mod places;
 mod record;
 mod records;
 mod sink;
+mod sql;
 mod subscription;
+mod target;
 
 pub use compare::read_back;
 pub use file::FileFailure;
@@ -26,11 +30,16 @@ pub use lines::{Layout, LineFormat, Lines};
 pub use places::Disposal;
 pub use record::{Begin, Record, Resumption, Side, Staged};
 pub use sink::{Checked, Dirty, Sink, TakeError, Taken};
+pub use target::Kept;
 pub use subscription::{SubscriptionKey, SubscriptionView, answer, known, of_image};
 
 use std::path::PathBuf;
 
-use crate::spool::StoreError;
+use crate::{
+    config::DatabaseConfig,
+    spool::StoreError,
+    sql::{SqlError, StatementError},
+};
 
 /// Where the rows of a subscription go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +51,20 @@ pub enum SinkOptions {
         /// Their form.
         format: LineFormat,
     },
+    /// One table per grant.
+    Sql(Box<SqlOptions>),
+}
+
+/// A table of a database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SqlOptions {
+    /// The database.
+    pub database: DatabaseConfig,
+    /// The table's name, with its schema before a point if it has one; `{grant}` stands for the
+    /// grant's number.
+    pub table: String,
+    /// Whether the table is made, and columns that it lacks are added.
+    pub create: bool,
 }
 
 /// Why rows could not be taken.
@@ -64,6 +87,20 @@ pub enum SinkError {
         "{0} was being changed while it was read; ask again when no other program writes to it"
     )]
     Unsettled(std::path::PathBuf),
+    /// The database cannot be reached.
+    #[error(transparent)]
+    Sql(#[from] SqlError),
+    /// The database could not do what it was asked for.
+    #[error(transparent)]
+    Database(#[from] StatementError),
+    /// The table is not as the delivery needs it.
+    #[error("{place}: {}", .problems.join("; "))]
+    Table {
+        /// The table.
+        place: String,
+        /// Everything that is wrong with it, and what to do.
+        problems: Vec<String>,
+    },
     /// A worker of the runtime ended early.
     #[error("the writing was interrupted")]
     Interrupted,

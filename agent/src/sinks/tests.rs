@@ -207,7 +207,7 @@ async fn a_withdrawn_grants_data_are_kept_aside_or_deleted() {
         assert!(!path.exists());
         match disposal {
             Disposal::KeepAside => {
-                let name = aside.unwrap();
+                let Some(Kept::File(name)) = aside else { panic!("{aside:?}") };
                 assert!(
                     name.to_str().unwrap().ends_with("7.jsonl.withdrawn-20261121T120000Z"),
                     "{name:?}"

@@ -5,11 +5,13 @@
 
 mod connection;
 mod dialect;
+mod execute;
 pub mod pgoutput;
 mod rows;
 
 pub use connection::{Access, Connection, connect};
 pub use dialect::{identifier, literal, table};
+pub use execute::{Cells, Param, StatementError};
 pub use rows::{Cell, TextRows, column_text};
 
 use std::time::Duration;

@@ -78,8 +78,16 @@ impl Serialize for PublishTable {
 pub struct SubscribeTable {
     /// A grant's number or `all`.
     pub grant: String,
-    /// The folder that the granted rows are written to.
+    /// The folder that the granted rows are written to; empty for a sink of another kind.
+    #[serde(skip_serializing_if = "is_empty")]
     pub path: PathBuf,
+    /// Further settings.
+    #[serde(flatten)]
+    pub settings: toml::Table,
+}
+
+fn is_empty(path: &Path) -> bool {
+    path.as_os_str().is_empty()
 }
 
 #[derive(Serialize)]

@@ -188,7 +188,19 @@ impl Machine {
     /// Lets a node receive a grant, or `all` of them, in the folder `out`.
     pub fn subscribe(&mut self, node: &str, grant: &str) {
         let (grant, path) = (grant.to_owned(), self.folder.join("out"));
-        self.node(node).subscribe.push(SubscribeTable { grant, path });
+        let settings = toml::Table::new();
+        self.node(node).subscribe.push(SubscribeTable { grant, path, settings });
+    }
+
+    /// Lets a node receive a grant, or `all` of them, as these settings say.
+    ///
+    /// # Errors
+    /// When they are not TOML.
+    pub fn subscribe_to(&mut self, node: &str, grant: &str, settings: &str) -> Result<()> {
+        let settings = settings.parse().with_context(|| settings.to_owned())?;
+        let (grant, path) = (grant.to_owned(), PathBuf::new());
+        self.node(node).subscribe.push(SubscribeTable { grant, path, settings });
+        Ok(())
     }
 
     /// The file that a grant is delivered to.

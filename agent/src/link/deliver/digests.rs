@@ -56,9 +56,14 @@ impl Delivery<'_> {
                 answer_all(asked, false);
                 return Ok(Checked::Same);
             }
-            Err(error @ (SinkError::Store(_) | SinkError::Delivery(_) | SinkError::Record)) => {
-                return Err(error.into());
-            }
+            Err(
+                error @ (SinkError::Store(_)
+                | SinkError::Delivery(_)
+                | SinkError::Record
+                | SinkError::Sql(_)
+                | SinkError::Database(_)
+                | SinkError::Table { .. }),
+            ) => return Err(error.into()),
         };
         if checked != Checked::Same {
             self.told = None;

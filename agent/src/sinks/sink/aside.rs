@@ -1,62 +1,48 @@
-//! A subscription's file is put away: its grant ended, or somebody else changed it.
-
-use std::path::PathBuf;
-
-use hutong_certs::clock;
+//! What is held of a subscription is put away: its grant ended, or somebody else changed it.
 
 use super::{
-    super::{
-        Disposal, SinkError, pieces,
-        places::{blocking, put_aside, put_changed_aside},
-    },
+    super::{Disposal, Kept, SinkError, pieces},
     Sink,
 };
 use crate::spool::WriteBatch;
 
 impl Sink {
     /// The grant ended: the data are disposed of and the position is forgotten. Returns where the
-    /// file was moved to.
+    /// data are kept.
     ///
     /// # Errors
-    /// When file or store fail.
+    /// When target or store fail.
     pub async fn dispose(
         mut self,
         reason: &str,
         disposal: Disposal,
         now: jiff::Timestamp,
-    ) -> Result<Option<PathBuf>, SinkError> {
-        self.file = None;
-        let live = self.live.clone();
-        let held = self.record.cursor.is_some() || self.record.length > 0;
-        let aside = blocking(move || put_aside(&live, held, disposal, now)).await?;
-        let side = self.record.side;
-        self.record.lost();
-        self.record.ended = Some(reason.to_owned());
+    ) -> Result<Option<Kept>, SinkError> {
+        let record = &mut self.ledger.record;
+        let held = record.cursor.is_some() || record.length > 0;
+        record.lost();
+        record.ended = Some(reason.to_owned());
+        let kept = self.target.dispose(&self.ledger, held, disposal, now).await?;
         let mut writes = WriteBatch::new();
-        pieces::clear(&mut writes, self.images.side(side));
-        pieces::clear(&mut writes, self.images.side(side.other()));
-        self.put(writes).await?;
-        Ok(aside)
+        pieces::clear(&mut writes, self.ledger.live());
+        pieces::clear(&mut writes, self.ledger.staged());
+        self.ledger.put(writes).await?;
+        Ok(kept)
     }
 
-    /// What was delivered is no longer there: the file is kept aside, and the next delivery is a
-    /// fresh snapshot. Returns where the file is, if there was one.
+    /// What was delivered is no longer there: it is kept aside, and the next delivery is a fresh
+    /// snapshot. Returns where it is, if there was anything.
     ///
     /// # Errors
-    /// When file or store fail.
-    pub(super) async fn give_up(&mut self) -> Result<Option<PathBuf>, SinkError> {
-        // A staged file that does not fit has no live one that anybody complained of.
-        let aside = if self.record.staged.is_none() {
-            let (live, now) = (self.live.clone(), clock::now());
-            blocking(move || put_changed_aside(&live, now)).await?
-        } else {
-            None
-        };
+    /// When target or store fail.
+    pub(super) async fn give_up(&mut self) -> Result<Option<Kept>, SinkError> {
+        let staged = self.ledger.record.staged.is_some();
+        self.ledger.record.lost();
+        let kept = self.target.give_up(&self.ledger, staged).await?;
         self.forget_uncommitted();
-        self.record.lost();
         let mut writes = WriteBatch::new();
-        pieces::clear(&mut writes, self.images.side(self.record.side));
-        self.put(writes).await?;
-        Ok(aside)
+        pieces::clear(&mut writes, self.ledger.live());
+        self.ledger.put(writes).await?;
+        Ok(kept)
     }
 }

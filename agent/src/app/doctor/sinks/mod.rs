@@ -1,6 +1,7 @@
 //! Sinks: one file of checks for each kind.
 
 mod files;
+mod sql;
 
 use super::finding::Finding;
 use crate::config::{SinkConfig, SubscribeConfig};
@@ -9,5 +10,6 @@ use crate::config::{SinkConfig, SubscribeConfig};
 pub(super) fn look(subscribe: &SubscribeConfig) -> Vec<Finding> {
     match &subscribe.sink {
         SinkConfig::Files(sink) => files::look(sink),
+        SinkConfig::Sql(sink) => sql::look(sink),
     }
 }
