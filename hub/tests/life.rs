@@ -3,6 +3,7 @@
 use std::{collections::HashMap, path::Path, time::Duration};
 
 use hutong_hub::{
+    api::Readiness,
     app::{Addresses, Ended, Founding, files, found, serve},
     config::Config,
 };
@@ -47,7 +48,7 @@ async fn start(dir: &Path) -> Served {
         let stop = async move {
             let _ = stopped.await;
         };
-        serve(config, stop, |addresses| {
+        serve(config, &Readiness::waiting("it begins"), stop, |addresses| {
             let _ = ready.send(addresses);
         })
         .await
