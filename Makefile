@@ -16,10 +16,10 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 RELEASE := cargo build --release -p hutong-hub -p hutong-agent -p hutong-tests
 CITY := $(TARGET_DIR)/release/hutong-city
 
-.PHONY: help setup demo test bench instructions soak fuzz lint docs
+.PHONY: help setup demo test bench instructions soak fuzz lint docs packages old-hosts
 
 help: ## Show this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/' | expand -t 20
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 20
 
 setup: ## Install what is missing and build RocksDB's archive once (about 16 minutes the first time)
 	@deploy/setup.sh
@@ -28,7 +28,8 @@ demo: setup ## Run the reference city: SCALE=full (default) or small; EXIT=1 to 
 	@$(RELEASE)
 	$(CITY) demo --scale $(SCALE) $(if $(EXIT),--exit)
 
-test: setup ## Run all tests at CI size
+test: ## Run all tests at CI size
+	@deploy/setup.sh --packages
 	@# The whole-system tests start the programs, so these are built first: with the tests, so that
 	# features, and thus all compiled packages, are the same.
 	cargo build --workspace --all-targets
@@ -71,3 +72,11 @@ lint: ## Formatting, lints, documentation, licences
 docs: setup ## Build the API documentation
 	@cargo doc --no-deps --workspace
 	echo "open $(TARGET_DIR)/doc/hutong_hub/index.html"
+
+packages: ## Build the .deb of agent and hub into target/packages
+	@deploy/setup.sh --packages
+	deploy/packages.sh
+
+old-hosts: ## Build the agent for hosts with an old C library (2.17) into target/packages
+	@deploy/setup.sh --old-hosts
+	deploy/old-hosts.sh

@@ -2,8 +2,10 @@
 # Prepares a Debian or Ubuntu machine for building Hutong. Safe to run again: it does only what is missing.
 #
 #   deploy/setup.sh           what `cargo build` and `cargo test` need
-#   deploy/setup.sh --lint    the above and cargo-deny, which only `make lint` and CI use
-#   deploy/setup.sh --fuzz    the above and cargo-fuzz, for `make fuzz`
+#   deploy/setup.sh --lint    the first and cargo-deny, which only `make lint` and CI use
+#   deploy/setup.sh --fuzz    the first and cargo-fuzz, for `make fuzz`
+#   deploy/setup.sh --packages   the first and cargo-deb, for `make packages` and its test in `make test`
+#   deploy/setup.sh --old-hosts  what the build needs, cargo-zigbuild and zig, for `make old-hosts`
 #   deploy/setup.sh --instructions   what the build needs and valgrind, for `make instructions`
 #   deploy/setup.sh --key     print the cache key of the RocksDB archive and stop
 #
@@ -21,7 +23,7 @@ fail() { printf 'setup: %s\n' "$*" >&2; exit 1; }
 main() {
     case "${1:-}" in
         --key) rocksdb_key; return ;;
-        --lint | --fuzz | --instructions | '') ;;
+        --lint | --fuzz | --instructions | --packages | --old-hosts | '') ;;
         *) fail "unknown option $1 (see the head of this file)" ;;
     esac
     install_packages "${1:-}"
@@ -31,6 +33,11 @@ main() {
     case "${1:-}" in
         --lint) provide_tool cargo-deny 0.20.2 6 ;;
         --fuzz) provide_tool cargo-fuzz 0.13.2 2 ;;
+        --packages) provide_tool cargo-deb 3.8.0 3 ;;
+        --old-hosts)
+            provide_tool cargo-zigbuild 0.24.1 3
+            provide_zig 0.15.2
+            ;;
     esac
     say "ready"
 }
@@ -52,6 +59,12 @@ install_packages() {
     have_libclang || missing+=(libclang-dev)
     command -v git >/dev/null || missing+=(git)
     if [ "$1" = --instructions ] && ! command -v valgrind >/dev/null; then missing+=(valgrind); fi
+    if [ "$1" = --packages ]; then
+        # systemd-analyze checks the units; adduser is what the packages ask for.
+        command -v systemd-analyze >/dev/null || missing+=(systemd)
+        command -v adduser >/dev/null || missing+=(adduser)
+    fi
+    if [ "$1" = --old-hosts ] && ! python3 -c 'import ensurepip, venv' 2>/dev/null; then missing+=(python3-venv); fi
     # Tests give a program another clock with it.
     compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' >/dev/null || missing+=(libfaketime)
     if [ ${#missing[@]} -eq 0 ]; then return; fi
@@ -215,6 +228,21 @@ provide_tool() {
         touch "$stamp"
     fi
     say "$1 found in $CACHE/tools/bin"
+}
+
+# provide_zig VERSION. The compiler and C library headers of Zig, as its package for Python brings them: a C
+# compiler that links against any version of the C library. The environment's `python-zig` is on the PATH of
+# deploy/old-hosts.sh only.
+provide_zig() {
+    local home="$CACHE/tools/zig-$1"
+    if [ ! -e "$home/complete" ]; then
+        say "installing zig $1"
+        rm -rf "$home"
+        python3 -m venv "$home"
+        "$home/bin/pip" install --quiet --disable-pip-version-check "ziglang==$1"
+        touch "$home/complete"
+    fi
+    say "zig $1 found in $home/bin"
 }
 
 main "$@"

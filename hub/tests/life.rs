@@ -3,6 +3,7 @@
 use std::{collections::HashMap, path::Path, time::Duration};
 
 use hutong_hub::{
+    api::Readiness,
     app::{Addresses, Ended, Founding, files, found, serve},
     config::Config,
 };
@@ -47,7 +48,7 @@ async fn start(dir: &Path) -> Served {
         let stop = async move {
             let _ = stopped.await;
         };
-        serve(config, stop, |addresses| {
+        serve(config, &Readiness::waiting("it begins"), stop, |addresses| {
             let _ = ready.send(addresses);
         })
         .await
@@ -158,8 +159,8 @@ async fn a_hub_does_not_serve_what_was_not_founded_or_not_so() {
     let dir = dir.path();
     let text = "[hub]\nexchange = \"tieling\"\n[log]\npartitions = 2\n";
     std::fs::write(dir.join("hub.toml"), text).expect("written");
-    let never = || std::future::pending::<()>();
-    let error = serve(config(dir), never(), |_| ()).await.expect_err("not founded");
+    let (never, readiness) = (std::future::pending::<()>, Readiness::waiting("it begins"));
+    let error = serve(config(dir), &readiness, never(), |_| ()).await.expect_err("not founded");
     assert!(error.to_string().contains("hutong-hub init"), "{error:#}");
 
     found_in(dir).await.expect("founded");
@@ -167,7 +168,8 @@ async fn a_hub_does_not_serve_what_was_not_founded_or_not_so() {
         ["[hub]\nexchange = \"other\"\n[log]\npartitions = 2\n", "[hub]\nexchange = \"tieling\"\n"]
     {
         std::fs::write(dir.join("hub.toml"), other).expect("written");
-        let error = serve(config(dir), never(), |_| ()).await.expect_err("founded otherwise");
+        let error =
+            serve(config(dir), &readiness, never(), |_| ()).await.expect_err("founded otherwise");
         assert!(error.to_string().contains("was founded"), "{error:#}");
     }
 }

@@ -14,6 +14,7 @@ mod explain;
 mod quarantine;
 mod reload;
 mod run;
+mod service;
 mod show;
 
 use std::{io::IsTerminal, path::PathBuf, process::ExitCode};
@@ -31,8 +32,9 @@ use crate::config::Config;
 #[derive(Debug, Parser)]
 #[command(name = "hutong-agent", version)]
 struct Cli {
-    /// Configuration file.
-    #[arg(long, short, global = true, default_value = "agent.toml")]
+    /// Configuration file. When absent: agent.toml in this folder if it is there, else the installed
+    /// service's.
+    #[arg(long, short, global = true, default_value_os_t = usual_config(), hide_default_value = true)]
     config: PathBuf,
     /// Write the log as JSON lines.
     #[arg(long, global = true)]
@@ -195,6 +197,14 @@ struct VerifyArgs {
     /// Over which node's connection.
     #[arg(long)]
     node: Option<NodeName>,
+}
+
+/// Where the package puts the service's configuration.
+const INSTALLED_CONFIG: &str = "/etc/hutong/agent.toml";
+
+fn usual_config() -> PathBuf {
+    let (here, installed) = (PathBuf::from("agent.toml"), PathBuf::from(INSTALLED_CONFIG));
+    if !here.exists() && installed.exists() { installed } else { here }
 }
 
 /// Runs the program.

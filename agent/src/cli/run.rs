@@ -7,7 +7,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::{reload, show};
+use super::{reload, service::Service, show};
 use crate::{
     app::{
         Agent,
@@ -21,8 +21,10 @@ const LOOK: Duration = Duration::from_millis(100);
 
 pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let cancel = stop_on_signals()?;
+    let service = Service::begin();
     let agent = Agent::start(config, cancel.clone()).await?;
     reload::on_hangup(&agent)?;
+    service.working(&agent);
     let ready = {
         let agent = Arc::clone(&agent);
         tokio::spawn(async move {
@@ -32,6 +34,8 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
             }
         })
     };
+    cancel.cancelled().await;
+    service.stopping();
     let failed = agent.run_to_end().await;
     ready.abort();
     Ok(match failed {

@@ -10,6 +10,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::{gauges::Gauges, office::Office};
+use crate::intake::disk::DiskLevel;
 
 /// Whether the hub serves nodes yet.
 #[derive(Clone)]
@@ -37,6 +38,22 @@ impl Readiness {
     /// It serves.
     pub fn reached(&self, office: Arc<Office>) {
         *self.0.write() = State::Reached(office);
+    }
+
+    /// How it stands, in a line for a person.
+    #[must_use]
+    pub fn words(&self) -> String {
+        let office = match self.office() {
+            Ok(office) => office,
+            Err(reason) => return reason.to_owned(),
+        };
+        let connected = office.nodes.count();
+        match *office.disk.borrow() {
+            DiskLevel::Enough => format!("serving, {connected} node(s) connected"),
+            DiskLevel::Low { free_percent } | DiskLevel::Full { free_percent } => format!(
+                "serving, {connected} node(s) connected, but batches are refused: {free_percent} % of the disk are free"
+            ),
+        }
     }
 
     fn office(&self) -> Result<Arc<Office>, &'static str> {

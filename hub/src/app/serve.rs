@@ -76,12 +76,13 @@ struct Running {
     disk: watch::Receiver<DiskLevel>,
 }
 
-/// Serves until `stop` resolves or the hub cannot go on.
+/// Serves until `stop` resolves or the hub cannot go on; `readiness` says how far it is.
 ///
 /// # Errors
 /// When the hub cannot begin to serve.
 pub async fn serve(
     config: Config,
+    readiness: &Readiness,
     stop: impl Future<Output = ()>,
     ready: impl FnOnce(Addresses),
 ) -> anyhow::Result<Ended> {
@@ -99,8 +100,8 @@ pub async fn serve(
         return Ok(Ended::DiskFull);
     }
     let metrics = metrics()?;
-    let readiness = Readiness::waiting("the log is opened");
-    let http = public(&config, &tasks, &readiness, metrics).await?;
+    readiness.wait_for("the log is opened");
+    let http = public(&config, &tasks, readiness, metrics).await?;
 
     let (log, _) = open_log(&config).await?;
     let registry = load_registry(&config, &log).await?;
@@ -117,7 +118,7 @@ pub async fn serve(
         () = &mut stop => return running.drain(Ended::InOrder).await,
     };
     let opened = match caught_up {
-        Ok(()) => running.open(registry, http, started_ms, &readiness).await,
+        Ok(()) => running.open(registry, http, started_ms, readiness).await,
         Err(error) => Err(error),
     };
     let addresses = match opened {

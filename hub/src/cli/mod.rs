@@ -13,6 +13,7 @@ mod offline;
 mod remote;
 mod report;
 mod run;
+mod service;
 mod table;
 
 use std::process::ExitCode;

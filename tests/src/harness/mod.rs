@@ -13,9 +13,10 @@ pub mod exchange;
 pub mod host;
 pub mod http;
 pub mod hub;
+pub mod installed;
 pub mod links;
 pub mod metrics;
-mod ports;
+pub mod ports;
 pub mod process;
 pub mod programs;
 pub mod promise;
@@ -23,6 +24,7 @@ pub mod push;
 pub mod rows;
 
 pub mod run;
+pub mod service_manager;
 pub mod small_disk;
 pub mod wait;
 

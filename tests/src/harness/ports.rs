@@ -19,7 +19,7 @@ const END: u16 = 32_768;
 ///
 /// # Errors
 /// When there is none left.
-pub(super) fn own() -> Result<SocketAddr> {
+pub fn own() -> Result<SocketAddr> {
     static NEXT: AtomicU16 = AtomicU16::new(FIRST);
     loop {
         let port = NEXT.fetch_add(1, Ordering::Relaxed);
