@@ -8,11 +8,19 @@ use std::path::{Path, PathBuf};
 
 use hutong_schema::ids::{ExchangeName, NodeName};
 
+mod cleaning;
+mod folder;
+mod form;
+mod formula;
 mod publish;
 mod read;
 mod section;
 mod subscribe;
 
+pub use cleaning::{CODES_MAX, CodeList, DateForm, ItemRule, NoSuchDate, Rules, ValueOrigin};
+pub use folder::{FolderMode, FolderSource, NamePattern};
+pub use form::{Sheet, SourceForm};
+pub use formula::{FORMULA_BYTES_MAX, FUNCTIONS, Formula, FormulaError};
 pub use publish::{FileFormat, FileSource, PublishConfig, SourceConfig, SourceMode, TextEncoding};
 pub use read::{ConfigError, Mistake};
 pub use subscribe::{AfterGrant, FilesSink, GrantChoice, SinkConfig, SubscribeConfig};

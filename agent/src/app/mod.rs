@@ -4,6 +4,7 @@
 //! committed, the hub is told, the store is closed.
 
 pub mod enrol;
+mod folders;
 pub mod questions;
 mod renewal;
 pub mod report;
@@ -31,7 +32,7 @@ use self::{
     scans::{Mounted, Scans},
 };
 use crate::{
-    changes::Publication as Source,
+    changes::{Publication as Source, Settling},
     config::{AfterGrant, Config, FileFormat, GrantChoice, NodeConfig, SinkConfig},
     link::{Dialler, Fatal, Hindrance, LinkError, Node, NodeOptions, Process, SubscriptionOptions},
     quarantine::Quarantine,
@@ -217,7 +218,9 @@ impl Agent {
         let publications = node.publications().to_vec();
         for (publication, publish) in publications.into_iter().zip(config.publish) {
             let quarantine = self.process.quarantine.clone();
-            let source = Source { stream: publication.stream, config: publish, quarantine };
+            let settling = Settling::default();
+            let source =
+                Source { stream: publication.stream, config: publish, quarantine, settling };
             self.scans.mount(Arc::clone(&node), publication, source);
         }
         self.nodes.lock().insert(config.name.clone(), Arc::clone(&node));

@@ -12,6 +12,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     changes::{Publication as Source, ScanError, ScanOutcome, SourceRecord},
+    config::SourceConfig,
     link::{Fatal, Hindrance, Node, Publication, ScanWish},
     spool::{Store, StoreError, StreamId},
 };
@@ -64,6 +65,17 @@ impl Scans {
         let mounted = Arc::new(mounted);
         self.mounted.lock().insert(stream, Arc::clone(&mounted));
         mounted.node.want_scan(&mounted.publication);
+        self.watch(mounted);
+    }
+
+    /// A watched folder is looked at as soon as something happens in it.
+    fn watch(&self, mounted: Arc<Mounted>) {
+        let SourceConfig::Folder(folder) = &mounted.source.config.source else { return };
+        let (folder, cancel) = (folder.folder.clone(), self.cancel.clone());
+        self.tasks.spawn(async move {
+            let look = || mounted.node.want_scan(&mounted.publication);
+            super::folders::watch(&folder, cancel, look).await;
+        });
     }
 
     /// All sources.

@@ -8,12 +8,14 @@
 //! exactly what the hub holds, and a scan that was interrupted simply continues as the next one.
 
 mod append;
+mod folder;
 mod outbound;
 mod publication;
 mod record;
 mod snapshot;
 mod table;
 
+pub use folder::{CurrentFile, FolderRecord, Settling};
 pub use publication::{Publication, ScanError, ScanOutcome, ScanReport};
 pub use record::{SourceRecord, Waiting, WaitingReason};
 

@@ -8,9 +8,10 @@ use hutong_schema::digest::{KeyHash, key_hash};
 use hutong_schema::rules::RejectReason;
 use tokio_util::sync::CancellationToken;
 
+use super::folder::Settling;
 use super::outbound::Outbound;
 use super::record::{Scanned, SourceRecord, Waiting};
-use super::{append, snapshot};
+use super::{append, folder, snapshot};
 use crate::config::{FileSource, PublishConfig, SourceConfig, SourceMode};
 use crate::quarantine::{Quarantine, QuarantineError, Rejection, Staged};
 use crate::sources::{FileMark, Position, Refusal, Row, Source, SourceError, SourceOptions};
@@ -25,6 +26,8 @@ pub struct Publication {
     pub config: PublishConfig,
     /// Where refused rows go.
     pub quarantine: Quarantine,
+    /// Files of a watched folder that may still be being written.
+    pub settling: Settling,
 }
 
 /// How a scan ended.
@@ -94,11 +97,13 @@ impl Publication {
             return Ok(ScanOutcome::NoEpoch);
         }
         let record = SourceRecord::load(store, self.stream)?;
-        let SourceConfig::File(file) = &self.config.source;
-        let scan = Scan { publication: self, file, store, entry, cancel, state, record };
-        let result = match file.mode {
-            SourceMode::Snapshot => snapshot::scan(scan),
-            SourceMode::Append => append::scan(scan),
+        let scan = |file| Scan { publication: self, file, store, entry, cancel, state, record };
+        let result = match &self.config.source {
+            SourceConfig::File(file) if file.mode == SourceMode::Append => append::scan(scan(file)),
+            SourceConfig::File(file) => snapshot::scan(scan(file)),
+            SourceConfig::Folder(folder) => {
+                folder::scan(scan(&folder.file(folder.folder.clone())), folder)
+            }
         };
         match result {
             // A conflict: the stream was begun anew meanwhile, nothing of the rest was appended.
@@ -189,8 +194,9 @@ impl<'a> Scan<'a> {
     pub(super) fn open(&self, from: Option<Position>, whole_lines: bool) -> Result<Source, Stop> {
         let options = SourceOptions {
             path: &self.file.path,
-            format: self.file.format,
+            form: &self.file.form,
             encoding: self.file.encoding,
+            rules: &self.publication.config.rules,
             from,
             whole_lines,
         };
@@ -207,6 +213,7 @@ impl<'a> Scan<'a> {
         let same = |scanned: &Scanned| {
             scanned.settled
                 && scanned.entry_version == self.entry.version
+                && scanned.rules == self.publication.config.rules.fingerprint()
                 && scanned.mark.same_content(mark)
         };
         self.state.replace != Replace::Due && self.record.scanned.as_ref().is_some_and(same)
@@ -218,7 +225,8 @@ impl<'a> Scan<'a> {
             SystemTime::now().duration_since(UNIX_EPOCH).ok()?.checked_sub(modified)
         });
         let settled = age.is_some_and(|age| age > TIME_STEP);
-        Scanned { mark, settled, entry_version: self.entry.version, rows, rejected }
+        let rules = self.publication.config.rules.fingerprint();
+        Scanned { mark, settled, entry_version: self.entry.version, rules, rows, rejected }
     }
 
     /// Puts a row into quarantine.
@@ -233,6 +241,8 @@ impl<'a> Scan<'a> {
         let Refusal { field, reason } = refusal;
         let raw = source.raw();
         let item = self.entry.item(field);
+        let note = [note, row.note()].into_iter().filter(|part| !part.is_empty());
+        let note = &note.collect::<Vec<_>>().join("; ");
         staged.push(&Rejection { row: row.number, item, reason, note, raw: &raw })
     }
 

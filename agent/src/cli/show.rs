@@ -1,5 +1,6 @@
 //! `status`, `confirm`, `check`
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{anyhow, bail};
@@ -13,8 +14,9 @@ use crate::{
         socket::{self, Request, SocketError},
         store_options,
     },
-    config::{Config, SourceConfig},
+    config::{Config, FileSource, FolderSource, SourceConfig},
     link::catalogue,
+    sources::fault_of_rules,
     spool::Store,
 };
 
@@ -98,9 +100,14 @@ pub(super) fn check(config: &Config) -> anyhow::Result<ExitCode> {
             }
         }
         for publish in &node.publish {
-            let SourceConfig::File(file) = &publish.source;
-            if let Err(error) = std::fs::File::open(&file.path) {
-                problems.push(format!("{}: {}: {error}", publish.resource, file.path.display()));
+            let found = match &publish.source {
+                SourceConfig::File(file) => file_problems(file),
+                SourceConfig::Folder(folder) => folder_problems(folder),
+            };
+            problems.extend(found.into_iter().map(|each| format!("{}: {each}", publish.resource)));
+            let entry = registered.iter().flatten().find(|entry| entry.code == publish.resource);
+            if let Some(fault) = entry.and_then(|entry| fault_of_rules(entry, &publish.rules)) {
+                problems.push(format!("{}: {fault}", publish.resource));
             }
             if let Some(entries) = &registered
                 && !entries.iter().any(|entry| entry.code == publish.resource)
@@ -119,6 +126,41 @@ pub(super) fn check(config: &Config) -> anyhow::Result<ExitCode> {
         problems.len()
     );
     Ok(if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn file_problems(file: &FileSource) -> Vec<String> {
+    let opened = std::fs::File::open(&file.path);
+    opened.err().map(|error| format!("{}: {error}", file.path.display())).into_iter().collect()
+}
+
+/// Folders must be there and on one file system, so that a file can be handed over in one step.
+fn folder_problems(folder: &FolderSource) -> Vec<String> {
+    let device = |path: &Path| -> std::io::Result<u64> {
+        let facts = std::fs::metadata(path)?;
+        #[cfg(unix)]
+        return Ok(std::os::unix::fs::MetadataExt::dev(&facts));
+        #[cfg(not(unix))]
+        return Ok(facts.len() & 0);
+    };
+    let inbox = match std::fs::read_dir(&folder.folder).and_then(|_| device(&folder.folder)) {
+        Ok(device) => device,
+        Err(error) => return vec![format!("{}: {error}", folder.folder.display())],
+    };
+    let mut problems = Vec::new();
+    for path in [&folder.done, &folder.failed] {
+        // The agent makes them when they are needed.
+        let there = path.ancestors().find(|each| each.exists()).unwrap_or(path);
+        match device(there) {
+            Ok(other) if other == inbox => {}
+            Ok(_) => problems.push(format!(
+                "{}: is on another file system than {}",
+                path.display(),
+                folder.folder.display()
+            )),
+            Err(error) => problems.push(format!("{}: {error}", path.display())),
+        }
+    }
+    problems
 }
 
 /// Prints a report for a person.

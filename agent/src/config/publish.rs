@@ -1,9 +1,12 @@
 //! What is published: `[[node.publish]]`.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hutong_schema::ids::ResourceCode;
+
+use super::{FolderSource, Rules, SourceForm};
 
 /// `[[node.publish]]`: one resource and where its rows come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,6 +15,8 @@ pub struct PublishConfig {
     pub resource: ResourceCode,
     /// Where its rows come from.
     pub source: SourceConfig,
+    /// What is done to its values before they are checked.
+    pub rules: Arc<Rules>,
     /// Time between two looks at the source.
     pub rescan: Duration,
     /// A snapshot that would delete more than this share of the accepted rows waits for
@@ -24,6 +29,8 @@ pub struct PublishConfig {
 pub enum SourceConfig {
     /// `path`: one file that stays where it is.
     File(FileSource),
+    /// `folder`: files that are dropped into a folder.
+    Folder(FolderSource),
 }
 
 impl SourceConfig {
@@ -31,6 +38,7 @@ impl SourceConfig {
     pub fn place(&self) -> String {
         match self {
             Self::File(file) => file.path.display().to_string(),
+            Self::Folder(folder) => folder.folder.join(folder.pattern.text()).display().to_string(),
         }
     }
 }
@@ -41,7 +49,7 @@ pub struct FileSource {
     /// The file.
     pub path: PathBuf,
     /// How rows stand in it.
-    pub format: FileFormat,
+    pub form: SourceForm,
     /// Its character encoding; a byte order mark in the file has precedence.
     pub encoding: TextEncoding,
     /// What the file means.

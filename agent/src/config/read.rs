@@ -9,6 +9,9 @@ use hutong_schema::ids::NodeName;
 use super::section::{Collector, Section};
 use super::{Config, DEFAULT_OUTBOX_CAP, DEFAULT_STORE_CACHE, NodeConfig};
 
+mod cleaning;
+mod folder;
+mod form;
 mod publish;
 mod subscribe;
 

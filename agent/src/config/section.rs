@@ -9,6 +9,8 @@ use config::{Map, Value, ValueKind};
 
 use super::Mistake;
 
+mod lists;
+
 /// What all sections share.
 pub(super) struct Collector {
     pub(super) folder: PathBuf,

@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 use std::io;
 
-use hutong_schema::catalogue::DataType;
 use hutong_schema::rules::RejectReason;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -60,36 +59,18 @@ impl JsonLines {
             return refused(RejectReason::Encoding);
         };
         // Order in the object is free, order in a row is not: values are found first, then taken.
-        let mut found: Vec<Option<&RawValue>> = vec![None; mapping.items().len()];
-        let mut reader = serde_json::Deserializer::from_str(line);
-        let read = reader.deserialize_map(Object { mapping, found: &mut found });
+        let mut found: Found<'_> = vec![None; mapping.slots()];
+        let read = find(line, mapping, &mut found);
         if !self.ended && read.as_ref().is_err_and(serde_json::Error::is_eof) {
             return Err(io::Error::new(
                 io::ErrorKind::UnexpectedEof,
                 format!("the file ends inside row {}", self.rows),
             ));
         }
-        if read.is_err() || reader.end().is_err() {
+        if read.is_err() {
             return refused(RejectReason::Type);
         }
-        let filled = row.fill(mapping, |item, take| match found[item].map(RawValue::get) {
-            None | Some("null") => take(Some("")),
-            Some(raw) if raw.starts_with('"') => match serde_json::from_str::<Text<'_>>(raw) {
-                Ok(text) => take(Some(&text.0)),
-                // Half of a surrogate pair, for example.
-                Err(_) => take(None),
-            },
-            Some(raw) if raw.starts_with(['{', '[']) => {
-                let item = &mapping.items()[item];
-                if item.data_type == DataType::Geometry {
-                    take(Some(raw))
-                } else {
-                    Err(Refusal { field: item.id, reason: RejectReason::Type })
-                }
-            }
-            Some(raw) => take(Some(raw)),
-        });
-        Ok(match filled {
+        Ok(match fill(&found, mapping, row) {
             Ok(()) => Next::Row,
             Err(refusal) => Next::Refused(refusal),
         })
@@ -151,6 +132,40 @@ impl JsonLines {
 enum Line {
     Fits,
     TooLong,
+}
+
+/// Per slot its value as it stands in the text.
+pub(super) type Found<'a> = Vec<Option<&'a RawValue>>;
+
+/// Finds the values of an object, which is all of the text.
+pub(super) fn find<'a>(
+    object: &'a str,
+    mapping: &mut Mapping,
+    found: &mut Found<'a>,
+) -> serde_json::Result<()> {
+    let mut reader = serde_json::Deserializer::from_str(object);
+    reader.deserialize_map(Object { mapping, found })?;
+    reader.end()
+}
+
+/// Takes the values that were found.
+pub(super) fn fill(found: &Found<'_>, mapping: &Mapping, row: &mut Row) -> Result<(), Refusal> {
+    row.fill(mapping, |slot, take| match found[slot].map(RawValue::get) {
+        None | Some("null") => take(Some("")),
+        Some(raw) if raw.starts_with('"') => match serde_json::from_str::<Text<'_>>(raw) {
+            Ok(text) => take(Some(&text.0)),
+            // Half of a surrogate pair, for example.
+            Err(_) => take(None),
+        },
+        Some(raw) if raw.starts_with(['{', '[']) => {
+            if mapping.takes_objects(slot) {
+                take(Some(raw))
+            } else {
+                Err(Refusal { field: mapping.field(slot), reason: RejectReason::Type })
+            }
+        }
+        Some(raw) => take(Some(raw)),
+    })
 }
 
 /// A JSON string, borrowed where it has no escapes.
