@@ -8,7 +8,11 @@ use std::path::{Path, PathBuf};
 
 use hutong_schema::ids::{ExchangeName, NodeName};
 
+mod cleaning;
 mod database;
+mod folder;
+mod form;
+mod formula;
 mod place;
 mod publish;
 mod push;
@@ -17,7 +21,11 @@ mod secret;
 mod section;
 mod subscribe;
 
+pub use cleaning::{CODES_MAX, CodeList, DateForm, ItemRule, NoSuchDate, Rules, ValueOrigin};
 pub use database::{DatabaseConfig, DatabaseUrl, DatabaseUrlError, Dialect};
+pub use folder::{FolderMode, FolderSource, NamePattern};
+pub use form::{Sheet, SourceForm};
+pub use formula::{FORMULA_BYTES_MAX, FUNCTIONS, Formula, FormulaError};
 pub use place::{Place, Places};
 pub use publish::{
     FileFormat, FileSource, PublishConfig, Replication, SourceConfig, SourceMode, SqlFrom, SqlMode,

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 
 use hutong_agent::app::socket::Request;
-use hutong_agent::config::{Config, FileFormat, TextEncoding};
+use hutong_agent::config::{Config, Rules, SourceForm, TextEncoding};
 use hutong_agent::link::catalogue;
 use hutong_agent::sinks::{self, LineFormat, Lines, Record};
 use hutong_agent::sources::{Next, Row, Source, SourceOptions};
@@ -39,12 +39,13 @@ fn entry() -> CatalogueEntry {
 /// are canonical, and reading comes to an end.
 pub(crate) fn source(bytes: &[u8]) {
     let Some((pick, bytes)) = bytes.split_first() else { return };
-    let format = if pick & 1 == 0 { FileFormat::Csv } else { FileFormat::Jsonl };
+    let form = &if pick & 1 == 0 { SourceForm::CSV } else { SourceForm::Jsonl };
+    let rules = &Rules::default();
     let encoding = if pick & 2 == 0 { TextEncoding::Utf8 } else { TextEncoding::Gb18030 };
     let entry = entry();
     with_file("source", bytes, |path| {
         let options =
-            SourceOptions { path, format, encoding, from: None, whole_lines: pick & 4 != 0 };
+            SourceOptions { path, form, encoding, rules, from: None, whole_lines: pick & 4 != 0 };
         let Ok(mut source) = Source::open(options, &entry) else { return };
         let (mut row, mut rows) = (Row::default(), 0);
         let columns = entry.columns();

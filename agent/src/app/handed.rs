@@ -240,7 +240,9 @@ fn corrected(
 }
 
 /// Resources that programs push, whether their nodes are up or not.
-pub(super) fn pushed(agent: &Agent) -> impl Iterator<Item = &ResourceCode> {
-    let configured = agent.config.nodes.iter().flat_map(|node| &node.publish);
-    configured.filter(|each| each.source == SourceConfig::Push).map(|each| &each.resource)
+pub(super) fn pushed(agent: &Agent) -> Vec<ResourceCode> {
+    let config = agent.config();
+    let configured = config.nodes.iter().flat_map(|node| &node.publish);
+    let pushed = configured.filter(|each| each.source == SourceConfig::Push);
+    pushed.map(|each| each.resource.clone()).collect()
 }

@@ -5,6 +5,7 @@
 
 pub mod doctor;
 pub mod enrol;
+mod folders;
 pub mod handed;
 pub mod push;
 pub mod questions;
@@ -41,7 +42,6 @@ use self::{
 use crate::{
     config::{
         AfterGrant, Config, FileFormat, GrantChoice, NodeConfig, PUBLICATIONS_MAX, SinkConfig,
-        SourceConfig,
     },
     link::{Dialler, Fatal, Hindrance, LinkError, Node, NodeOptions, Process, SubscriptionOptions},
     quarantine::Quarantine,

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Agent, enrol, subscription_options};
 use crate::{
-    changes::Publication as Source,
-    config::{Config, ConfigError, NodeConfig, PublishConfig},
+    changes::{Publication as Source, Settling},
+    config::{Config, ConfigError, NodeConfig, PublishConfig, SourceConfig},
     link::{Node, Publication},
     spool::{StoreError, StreamId},
 };
@@ -189,7 +189,11 @@ impl Agent {
         config: PublishConfig,
     ) {
         let quarantine = self.process.quarantine.clone();
-        let source = Source { stream: publication.stream, config, quarantine };
+        let settling = Settling::default();
+        let source = Source { stream: publication.stream, config, quarantine, settling };
+        if source.config.source == SourceConfig::Push {
+            publication.keep_outbox();
+        }
         self.scans.mount(Arc::clone(node), publication, source);
     }
 
@@ -224,6 +228,7 @@ fn kept(old: &Config, new: Config) -> (Config, Vec<String>) {
         outbox_cap_bytes,
         store_cache_bytes,
         parallel_scans,
+        push,
         nodes,
     } = new;
     let changed = [
@@ -234,6 +239,7 @@ fn kept(old: &Config, new: Config) -> (Config, Vec<String>) {
         ("outbox.cap_bytes", outbox_cap_bytes != old.outbox_cap_bytes),
         ("store.cache_bytes", store_cache_bytes != old.store_cache_bytes),
         ("scan.parallel", parallel_scans != old.parallel_scans),
+        ("push", push != old.push),
     ];
     let changed = changed.into_iter().filter(|(_, changed)| *changed);
     let names = changed.map(|(name, _)| name.to_owned()).collect();

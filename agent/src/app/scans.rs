@@ -74,6 +74,17 @@ impl Scans {
         }
         mounted.publication.free(Hindrance::Source);
         mounted.node.want_scan(&mounted.publication);
+        self.watch(mounted);
+    }
+
+    /// A watched folder is looked at as soon as something happens in it.
+    fn watch(&self, mounted: Arc<Mounted>) {
+        let SourceConfig::Folder(folder) = &mounted.source.config.source else { return };
+        let (folder, cancel) = (folder.folder.clone(), self.cancel.clone());
+        self.tasks.spawn(async move {
+            let look = || mounted.node.want_scan(&mounted.publication);
+            super::folders::watch(&folder, cancel, look).await;
+        });
     }
 
     /// Removes a source: it is read no more.

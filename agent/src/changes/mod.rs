@@ -8,6 +8,7 @@
 //! exactly what the hub holds, and a scan that was interrupted simply continues as the next one.
 
 mod append;
+mod folder;
 mod handed;
 mod outbound;
 mod publication;
@@ -21,6 +22,7 @@ mod table;
 mod watermark;
 mod whole;
 
+pub use folder::{CurrentFile, FolderRecord, Settling};
 pub use handed::{HandError, HandReport, HandedOver, HandedRow, RefusedRow};
 pub use publication::{Publication, ScanError, ScanOutcome, ScanReport};
 pub use pushed::PushConfirmed;

@@ -8,10 +8,11 @@ use hutong_schema::digest::{KeyHash, key_hash};
 use hutong_schema::rules::RejectReason;
 use tokio_util::sync::CancellationToken;
 
+use super::folder::Settling;
 use super::outbound::Outbound;
 use super::record::{Scanned, SourceRecord, Waiting};
 use super::whole::Whole;
-use super::{append, pushed, query, snapshot};
+use super::{append, folder, pushed, query, snapshot};
 use crate::config::{FileSource, PublishConfig, SourceConfig, SourceMode};
 use crate::quarantine::{Quarantine, QuarantineError, Rejection, Staged};
 use crate::sources::{
@@ -29,6 +30,8 @@ pub struct Publication {
     pub config: PublishConfig,
     /// Where refused rows go.
     pub quarantine: Quarantine,
+    /// Files of a watched folder that may still be being written.
+    pub settling: Settling,
 }
 
 /// How a scan ended.
@@ -104,6 +107,7 @@ impl Publication {
                 SourceMode::Snapshot => snapshot::scan(scan, Whole::File(file)),
                 SourceMode::Append => append::scan(scan, file),
             },
+            SourceConfig::Folder(source) => folder::scan(scan, source),
             SourceConfig::Sql(source) => query::scan(scan, source),
             SourceConfig::Push => pushed::scan(self, store, entry, &scan.state, cancel),
         };
@@ -211,8 +215,9 @@ impl<'a> Scan<'a> {
     ) -> Result<Source, Stop> {
         let options = SourceOptions {
             path: &file.path,
-            format: file.format,
+            form: &file.form,
             encoding: file.encoding,
+            rules: &self.publication.config.rules,
             from,
             whole_lines,
         };
@@ -233,6 +238,7 @@ impl<'a> Scan<'a> {
         let same = |scanned: &Scanned| {
             scanned.settled
                 && scanned.entry_version == self.entry.version
+                && scanned.rules == self.publication.config.rules.fingerprint()
                 && scanned.mark.same_content(mark)
         };
         self.state.replace != Replace::Due && self.record.scanned.as_ref().is_some_and(same)
@@ -247,7 +253,8 @@ impl<'a> Scan<'a> {
             SystemTime::now().duration_since(UNIX_EPOCH).ok()?.checked_sub(modified)
         });
         let settled = age.is_some_and(|age| age > TIME_STEP);
-        Scanned { mark, settled, entry_version: self.entry.version, rows, rejected }
+        let rules = self.publication.config.rules.fingerprint();
+        Scanned { mark, settled, entry_version: self.entry.version, rules, rows, rejected }
     }
 
     /// Puts a row into quarantine.
@@ -262,6 +269,8 @@ impl<'a> Scan<'a> {
         let Refusal { field, reason } = refusal;
         let item = self.entry.item(field);
         let Shown { raw, values } = shown;
+        let note = [note, row.note()].into_iter().filter(|part| !part.is_empty());
+        let note = &note.collect::<Vec<_>>().join("; ");
         staged.push(&Rejection { row: row.number, item, reason, note, raw, values })
     }
 

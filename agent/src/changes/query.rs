@@ -35,7 +35,7 @@ pub(super) fn rows(
     beside: Option<&str>,
 ) -> Result<SqlRows, Stop> {
     let read = text(source, statement)?;
-    Ok(SqlRows::new(read, scan.entry, beside))
+    Ok(SqlRows::new(read, scan.entry, &scan.publication.config.rules, beside))
 }
 
 /// One statement that gives one value; `None` for no row or NULL.
@@ -150,8 +150,8 @@ impl<'s> Changes<'s> {
         ScanOutcome::Done(ScanReport {
             read: self.read,
             rejected: self.rejected,
-            upserts: self.out.upserts,
-            deletes: self.out.deletes,
+            upserts: self.out.upserts(),
+            deletes: self.out.deletes(),
             batches: self.out.batches,
             unknown_columns: unknown_columns.to_vec(),
         })

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::folder::FolderRecord;
 use crate::sources::{FileMark, Mark, Position};
 use crate::spool::{Area, Store, StoreError, StreamId, WriteBatch};
 
@@ -21,6 +22,8 @@ pub struct SourceRecord {
     pub confirmed: Option<Mark>,
     /// Where the changes of a database go on: a watermark, or a position in its log.
     pub database: Option<DatabasePosition>,
+    /// Where a watched folder stands whose files are changes.
+    pub folder: Option<FolderRecord>,
 }
 
 /// Where the changes of a database go on.
@@ -42,6 +45,9 @@ pub struct Scanned {
     pub settled: bool,
     /// Version of the entry that the rows were checked against.
     pub entry_version: u32,
+    /// Fingerprint of the rules that its values were cleaned by.
+    #[serde(default)]
+    pub rules: u64,
     /// Rows read.
     pub rows: u64,
     /// Rows of them in quarantine.
@@ -77,6 +83,8 @@ pub enum WaitingReason {
     UnreadableKeys,
     /// The hub is to forget all rows not named, and some rows were refused.
     RefusedInReplacement,
+    /// Everything is to be sent anew, and files of a watched folder that were taken are no longer kept.
+    FilesGone,
 }
 
 impl std::fmt::Display for Waiting {
@@ -95,6 +103,16 @@ impl std::fmt::Display for Waiting {
             WaitingReason::RefusedInReplacement => write!(
                 f,
                 "everything was sent anew, but some rows were refused: the hub would delete them"
+            )?,
+            WaitingReason::FilesGone if of == 0 => write!(
+                f,
+                "everything is to be sent anew, but no file is known that was taken before: rows at the \
+                 hub that no file has would be deleted"
+            )?,
+            WaitingReason::FilesGone => write!(
+                f,
+                "everything is to be sent anew, but {deletes} of {of} files that were taken are no longer \
+                 in the folder of done files: rows that only they had would be missing at the hub"
             )?,
         }
         if !self.detail.is_empty() {

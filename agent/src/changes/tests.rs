@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use hutong_schema::block::BlockBuilder;
@@ -10,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::config::{
-    FileFormat, FileSource, PublishConfig, SourceConfig, SourceMode, TextEncoding,
+    FileSource, PublishConfig, Rules, SourceConfig, SourceForm, SourceMode, TextEncoding,
 };
 use crate::spool::{NewBatch, WriteBatch};
 use crate::testing::{Bench, runtime};
@@ -26,19 +27,25 @@ impl Rig {
         let bench = Bench::new();
         let file = FileSource {
             path: bench.path("rows.csv"),
-            format: FileFormat::Csv,
+            form: SourceForm::CSV,
             encoding: TextEncoding::Utf8,
             mode,
         };
         let config = PublishConfig {
             resource: bench.entry.code.clone(),
             source: SourceConfig::File(file),
+            rules: Arc::new(Rules::default()),
             rescan: Duration::from_secs(1),
             max_delete_percent,
         };
         let quarantine = bench.quarantine.clone();
         Self {
-            publication: Publication { stream: bench.stream, config, quarantine },
+            publication: Publication {
+                stream: bench.stream,
+                config,
+                quarantine,
+                settling: Settling::default(),
+            },
             bench,
             clock: 0,
         }

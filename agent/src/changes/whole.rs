@@ -24,7 +24,9 @@ impl Whole<'_> {
     pub(super) fn open(self, scan: &Scan<'_>) -> Result<Box<dyn Rows>, Stop> {
         match self {
             Self::File(file) => Ok(Box::new(scan.open(file, None, false)?)),
-            Self::Query(source) => Ok(Box::new(SqlRows::all(source, scan.entry)?)),
+            Self::Query(source) => {
+                Ok(Box::new(SqlRows::all(source, scan.entry, &scan.publication.config.rules)?))
+            }
         }
     }
 

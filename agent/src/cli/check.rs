@@ -6,9 +6,10 @@ use hutong_certs::{enrol::NodeFolder, join::JoinToken, lifetime::RENEWABLE_FOR};
 use hutong_schema::{catalogue::CatalogueEntry, ids::NodeName, words::in_full};
 
 use crate::{
-    app::enrol,
+    app::{doctor::folder_problems, enrol},
     config::{Config, NodeConfig, Places, PublishConfig, Secret, SourceConfig},
     link::catalogue,
+    sources::fault_of_rules,
 };
 
 /// Looks at everything that can be looked at without the hub; names all problems, each with the line
@@ -103,6 +104,12 @@ fn source(
                 problems.tell(&format!("{key}.path"), &problem);
             }
         }
+        SourceConfig::Folder(folder) => {
+            for problem in folder_problems(folder) {
+                let problem = format!("{}: {problem}", publish.resource);
+                problems.tell(&format!("{key}.folder"), &problem);
+            }
+        }
         SourceConfig::Push => {}
         SourceConfig::Sql(sql) => {
             if let Some(Err(error)) = sql.database.password.as_ref().map(Secret::read) {
@@ -110,6 +117,10 @@ fn source(
                 problems.tell(&format!("{key}.sql.password_file"), &problem);
             }
         }
+    }
+    let entry = registered.into_iter().flatten().find(|each| each.code == publish.resource);
+    if let Some(fault) = entry.and_then(|entry| fault_of_rules(entry, &publish.rules)) {
+        problems.tell(&format!("{key}.map"), &format!("{}: {fault}", publish.resource));
     }
     if registered.is_some_and(|entries| entries.iter().all(|each| each.code != publish.resource)) {
         let problem = format!("{}: not in the node's catalogue file", publish.resource);

@@ -1,11 +1,12 @@
 //! What is published: `[[node.publish]]`.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hutong_schema::ids::ResourceCode;
 
-use super::DatabaseConfig;
+use super::{DatabaseConfig, FolderSource, Rules, SourceForm};
 
 /// `[[node.publish]]`: one resource and where its rows come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +15,8 @@ pub struct PublishConfig {
     pub resource: ResourceCode,
     /// Where its rows come from.
     pub source: SourceConfig,
+    /// What is done to its values before they are checked.
+    pub rules: Arc<Rules>,
     /// Time between two looks at the source.
     pub rescan: Duration,
     /// A snapshot that would delete more than this share of the accepted rows waits for
@@ -26,6 +29,8 @@ pub struct PublishConfig {
 pub enum SourceConfig {
     /// `path`: one file that stays where it is.
     File(FileSource),
+    /// `folder`: files that are dropped into a folder.
+    Folder(FolderSource),
     /// `sql`: a query of a database.
     Sql(Box<SqlSource>),
     /// `source = "push"`: programs hand them over by HTTP, see [`super::PushConfig`].
@@ -37,6 +42,7 @@ impl SourceConfig {
     pub fn place(&self) -> String {
         match self {
             Self::File(file) => file.path.display().to_string(),
+            Self::Folder(folder) => folder.folder.join(folder.pattern.text()).display().to_string(),
             Self::Sql(sql) => sql.database.url.to_string(),
             Self::Push => "push".to_owned(),
         }
@@ -49,7 +55,7 @@ pub struct FileSource {
     /// The file.
     pub path: PathBuf,
     /// How rows stand in it.
-    pub format: FileFormat,
+    pub form: SourceForm,
     /// Its character encoding; a byte order mark in the file has precedence.
     pub encoding: TextEncoding,
     /// What the file means.

@@ -10,7 +10,10 @@ use super::place::{Place, Places};
 use super::section::{Collector, PREFIX, SEPARATOR, Section};
 use super::{Config, DEFAULT_OUTBOX_CAP, DEFAULT_STORE_CACHE, NodeConfig, PUBLICATIONS_MAX};
 
+mod cleaning;
 mod database;
+mod folder;
+mod form;
 mod publish;
 mod push;
 mod sql;

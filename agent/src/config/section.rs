@@ -22,6 +22,8 @@ const ENVIRONMENT: &str = "the environment";
 /// What a secret's setting ends with: it names the file.
 const SECRET_SUFFIX: &str = "_file";
 
+mod lists;
+
 /// What all sections share.
 pub(super) struct Collector {
     pub(super) folder: PathBuf,
@@ -94,19 +96,6 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// Yes or no, or the default.
-    pub(super) fn flag(&self, name: &str, default: bool) -> bool {
-        match self.value(name) {
-            None => default,
-            Some(ValueKind::Boolean(yes)) => *yes,
-            Some(ValueKind::String(text)) if text == "true" || text == "false" => text == "true",
-            Some(_) => {
-                self.report(name, "is neither yes nor no", "true or false, without quotes");
-                default
-            }
-        }
-    }
-
     /// Where a secret is: `<name>_file` holds a path or `credential:<name>`. List `<name>_file` in
     /// [`only`](Self::only), not `<name>`: the secret itself does not belong here.
     pub(super) fn secret(&self, name: &str) -> Option<SecretSource> {
@@ -118,11 +107,6 @@ impl<'a> Section<'a> {
             self.report(&setting, "does not name a credential", hint);
         }
         source
-    }
-
-    /// Whether the table has a key of this name.
-    pub(super) fn has(&self, name: &str) -> bool {
-        self.value(name).is_some()
     }
 
     /// The folder of the configuration.

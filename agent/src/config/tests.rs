@@ -27,6 +27,8 @@ fn the_sample_is_valid_and_shows_the_defaults() {
     assert_eq!(publish[0].max_delete_percent, 10);
     assert!(files.iter().any(|each| each.mode == SourceMode::Append));
     assert!(files.iter().any(|each| each.encoding == TextEncoding::Gb18030));
+    assert!(publish.iter().any(|each| matches!(each.source, SourceConfig::Folder(_))));
+    assert!(publish.iter().any(|each| each.rules.items.len() == 6), "with rules of every kind");
     assert!(publish.iter().any(|each| each.source == SourceConfig::Push));
     let push = config.push.unwrap();
     assert!(push.listen.ip().is_loopback());
@@ -38,7 +40,7 @@ fn the_sample_is_valid_and_shows_the_defaults() {
 fn file(publish: &PublishConfig) -> Option<&FileSource> {
     match &publish.source {
         SourceConfig::File(file) => Some(file),
-        SourceConfig::Sql(_) => None,
+        SourceConfig::Folder(_) | SourceConfig::Sql(_) | SourceConfig::Push => None,
     }
 }
 
@@ -55,7 +57,7 @@ fn a_database_is_read_by_table_or_query_in_three_modes() {
         let config = Config::parse(&sql(settings), Path::new("/etc/hutong")).unwrap();
         match config.nodes[0].publish[0].source.clone() {
             SourceConfig::Sql(sql) => *sql,
-            SourceConfig::File(file) => panic!("{file:?}"),
+            other => panic!("{other:?}"),
         }
     };
     let whole = read("url = \"sqlite:rows.db\"\nquery = \"SELECT 1;\"");
@@ -162,10 +164,16 @@ fn a_table_takes_one_grant_or_is_called_after_each() {
     let SinkConfig::Sql(sql) = &config.nodes[0].subscribe[0].sink else { panic!("{config:?}") };
     assert_eq!((sql.table.as_str(), sql.create), ("share.g{grant}", true));
     for (text, expected) in [
-        (subscribe("all", &format!("{url}, table = \"people\"")), "sql.table is one for all grants"),
+        (
+            subscribe("all", &format!("{url}, table = \"people\"")),
+            "sql.table is one for all grants",
+        ),
         (subscribe("7", url), "sql.table is missing"),
         (subscribe("7", &format!("{url}, table = \"a.b.c\"")), "sql.table is \"a.b.c\""),
-        (subscribe("7", &format!("{url}, table = \"t\", create = 1")), "sql.create is neither"),
+        (
+            subscribe("7", &format!("{url}, table = \"t\", create = 1")),
+            "sql.create is not a logical value",
+        ),
     ] {
         let found = mistakes(&text).join("\n");
         assert!(found.contains(expected), "{expected} in:\n{found}");
@@ -275,10 +283,161 @@ fn the_push_door_is_for_this_machine_and_its_token_stays_out_of_the_configuratio
         ("", "push is missing"),
         ("push = { listen = \"0.0.0.0:7480\", token_file = \"t\" }", "push.listen is 0.0.0.0:7480"),
         ("push = { listen = \"127.0.0.1:1\" }", "push.token_file is missing"),
-        ("push = { listen = \"127.0.0.1:1\", token = \"secret\" }", "push.token is a secret in the open"),
+        (
+            "push = { listen = \"127.0.0.1:1\", token = \"secret\" }",
+            "push.token is a secret in the open",
+        ),
     ] {
         let found = mistakes(&text(push)).join("\n");
         assert!(found.contains(mistake), "{mistake} in:\n{found}");
         assert!(!found.contains("secret"), "a token is not repeated: {found}");
+    }
+}
+
+fn with_publication(text: &str) -> String {
+    format!(
+        "hub.address = \"a:1\"\n[[node]]\nname = \"n1\"\n[[node.publish]]\nresource = \"300001/1\"\n{text}"
+    )
+}
+
+#[test]
+fn mistakes_in_rules_are_named_at_once_with_their_place() {
+    let text = with_publication(
+        r#"
+        path = "a.csv"
+        [node.publish.clean]
+        trim = "sometimes"
+        squeeze = true
+        [[node.publish.map]]
+        from = "X"
+        [[node.publish.map]]
+        item = "name"
+        from = "X"
+        compute = "a + b"
+        [[node.publish.map]]
+        item = "code"
+        compute = "family +"
+        [[node.publish.map]]
+        item = "born"
+        dates = ["%Y-%m", "%d.%m.%Y"]
+        [[node.publish.map]]
+        item = "kind"
+        codes_file = "nowhere.csv"
+        pad = 100
+        [[node.publish.map]]
+        item = "kind"
+        unknown_codes = "keep"
+    "#,
+    );
+    let found = mistakes(&text).join("\n");
+    for part in [
+        "publish[0].clean.trim is not a logical value",
+        "publish[0].clean.squeeze is not a setting",
+        "publish[0].map[0].item is missing",
+        "publish[0].map[1].compute stands beside from",
+        "publish[0].map[2].compute is \"family +\": line 1, column",
+        "publish[0].map[3].dates holds \"%Y-%m\": does not name year, month and day",
+        "publish[0].map[4].codes_file /etc/hutong/nowhere.csv",
+        "publish[0].map[4].pad is not a number that fits",
+        "publish[0].map[5].unknown_codes stands without a code list",
+        "publish[0].map names the item \"kind\" twice",
+    ] {
+        assert!(found.contains(part), "{part} in:\n{found}");
+    }
+}
+
+#[test]
+fn a_code_list_is_read_from_a_file_of_two_columns() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = with_publication(
+        "path = \"a.csv\"\n[[node.publish.map]]\nitem = \"sex\"\ncodes_file = \"sex.csv\"\n",
+    );
+    std::fs::write(dir.path().join("sex.csv"), "\u{feff}value,code\n男,1\n\"女\",2\n").unwrap();
+    let config = Config::parse(&text, dir.path()).unwrap();
+    let rules = config.nodes[0].publish[0].rules.clone();
+    let codes = rules.items[0].codes.as_ref().unwrap();
+    assert_eq!((codes.len(), codes.get("女"), codes.get("value")), (2, Some("2"), None));
+    let before = rules.fingerprint();
+    std::fs::write(dir.path().join("sex.csv"), "男,1\n女,3\n").unwrap();
+    let changed = Config::parse(&text, dir.path()).unwrap();
+    assert_ne!(
+        changed.nodes[0].publish[0].rules.fingerprint(),
+        before,
+        "another list, other rules"
+    );
+    assert_eq!(Rules::default().fingerprint(), 0);
+    for (content, part) in [("男\n", "line 1 has 1 column"), ("男,1\n男,2\n", "two codes")] {
+        std::fs::write(dir.path().join("sex.csv"), content).unwrap();
+        let said = Config::parse(&text, dir.path()).unwrap_err().to_string();
+        assert!(said.contains(part), "{said}");
+    }
+}
+
+#[test]
+fn the_form_follows_the_suffix_and_settings_of_other_forms_are_misplaced() {
+    let form = |text: &str| {
+        let config = Config::parse(&with_publication(text), Path::new("/")).unwrap();
+        let SourceConfig::File(file) = &config.nodes[0].publish[0].source else { panic!("a file") };
+        file.form.clone()
+    };
+    assert_eq!(form("path = \"a.TSV\""), SourceForm::TSV);
+    assert_eq!(form("path = \"a.csv\"\ndelimiter = \";\""), SourceForm::Separated(b';'));
+    assert_eq!(form("path = \"a.txt\"\nformat = \"tsv\""), SourceForm::TSV);
+    let sheet = Sheet { name: Some("人员".to_owned()), header_row: 3 };
+    assert_eq!(
+        form("path = \"a.xlsx\"\nsheet = \"人员\"\nheader_row = 3"),
+        SourceForm::Workbook(sheet)
+    );
+    assert_eq!(form("path = \"a.geojson\""), SourceForm::GeoJson);
+    for (text, part) in [
+        ("path = \"a.csv\"\nsheet = \"x\"", "sheet does not belong"),
+        ("path = \"a.xlsx\"\nencoding = \"gb18030\"", "encoding does not belong"),
+        ("path = \"a.xlsx\"\nmode = \"append\"", "mode is \"append\""),
+        ("path = \"a.csv\"\ndelimiter = \"字\"", "delimiter is"),
+        ("path = \"a.dat\"", "format is missing"),
+    ] {
+        let found = mistakes(&with_publication(text)).join("\n");
+        assert!(found.contains(part), "{part} in:\n{found}");
+    }
+}
+
+#[test]
+fn a_watched_folder_has_three_folders_and_a_pattern() {
+    let source = |text: &str| {
+        let config = Config::parse(&with_publication(text), Path::new("/etc/hutong")).unwrap();
+        let publish = config.nodes[0].publish[0].clone();
+        let SourceConfig::Folder(folder) = publish.source else { panic!("a folder") };
+        (folder, publish.rules.op.clone())
+    };
+    let (folder, op) = source(
+        "folder = \"in\"\npattern = \"*.tsv\"\nmode = \"changes\"\nop = \"操作\"\ndone = \"/d\"",
+    );
+    assert_eq!((folder.form, op.as_deref()), (SourceForm::TSV, Some("操作")));
+    assert_eq!(folder.folder, Path::new("/etc/hutong/in"));
+    assert_eq!(folder.done, Path::new("/d"));
+    assert_eq!(folder.failed, Path::new("/etc/hutong/in/failed"));
+    assert_eq!(folder.settle, Duration::from_secs(5));
+    for (text, part) in [
+        ("folder = \"in\"\npattern = \"*.csv\"", "mode is missing"),
+        ("folder = \"in\"\nmode = \"changes\"", "pattern is missing"),
+        ("folder = \"in\"\npattern = \"a/*.csv\"\nmode = \"changes\"", "pattern is \"a/*.csv\""),
+        ("folder = \"in\"\npattern = \"*.dat\"\nmode = \"changes\"", "format is missing"),
+        ("folder = \"in\"\npattern = \"*.csv\"\nmode = \"append\"", "mode is \"append\""),
+        (
+            "folder = \"in\"\npattern = \"*.csv\"\nmode = \"snapshot\"\nop = \"x\"",
+            "op stands beside",
+        ),
+        (
+            "folder = \"in\"\npattern = \"*.csv\"\nmode = \"changes\"\ndone = \"in\"",
+            "done is used twice",
+        ),
+        (
+            "folder = \"in\"\npattern = \"*.csv\"\nmode = \"changes\"\npath = \"x\"",
+            "path is not a setting",
+        ),
+        ("path = \"a.csv\"\nop = \"x\"", "op is not a setting"),
+    ] {
+        let found = mistakes(&with_publication(text)).join("\n");
+        assert!(found.contains(part), "{part} in:\n{found}");
     }
 }

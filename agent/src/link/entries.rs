@@ -5,7 +5,6 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use hutong_schema::{
     catalogue::CatalogueEntry,
-    ids::ResourceCode,
     wire::v1::{RefusalCode, Refused},
     words::in_full,
 };

@@ -1,8 +1,8 @@
-//! CSV files (RFC 4180; lines end with LF, CR or CRLF; blank lines are skipped).
+//! CSV and TSV files (RFC 4180; lines end with LF, CR or CRLF; blank lines are skipped).
 
 use std::io;
 
-use csv_core::{ReadRecordResult, Reader};
+use csv_core::{ReadRecordResult, Reader, ReaderBuilder};
 use hutong_schema::row::FieldId;
 use hutong_schema::rules::RejectReason;
 
@@ -15,6 +15,7 @@ use crate::config::TextEncoding;
 pub(super) struct CsvRecords {
     input: Input,
     core: Reader,
+    delimiter: u8,
     output: Vec<u8>,
     ends: Vec<usize>,
     fields: usize,
@@ -32,11 +33,12 @@ pub(super) enum Step {
 }
 
 impl CsvRecords {
-    pub(super) fn new(input: Input, whole_lines: bool) -> Self {
+    pub(super) fn new(input: Input, delimiter: u8, whole_lines: bool) -> Self {
         let complete = input.offset();
         Self {
             input,
-            core: Reader::new(),
+            core: ReaderBuilder::new().delimiter(delimiter).build(),
+            delimiter,
             output: vec![0; 4 * 1024],
             ends: vec![0; 32],
             fields: 0,
@@ -145,7 +147,7 @@ impl CsvRecords {
         let filled = row.fill(mapping, |item, take| {
             let Some(column) = mapping.column_of(item) else { return take(Some("")) };
             if column >= self.fields {
-                let field = mapping.items()[item].id;
+                let field = mapping.field(item);
                 return Err(Refusal { field, reason: RejectReason::Missing });
             }
             match whole {
@@ -167,7 +169,10 @@ impl CsvRecords {
 
     /// The current record, written again.
     pub(super) fn raw(&self, encoding: TextEncoding) -> Vec<u8> {
-        let mut writer = ::csv::WriterBuilder::new().flexible(true).from_writer(Vec::new());
+        let mut writer = ::csv::WriterBuilder::new()
+            .flexible(true)
+            .delimiter(self.delimiter)
+            .from_writer(Vec::new());
         let fields = (0..self.fields).map(|index| decode::readable(self.field(index), encoding));
         // Writing into memory does not fail; a record that cannot be shown is shown as nothing.
         let _ = writer.write_record(fields);

@@ -5,7 +5,8 @@ use std::io;
 use hutong_schema::rules::RejectReason;
 
 use super::input::{Input, RECORD_BYTES_MAX};
-use super::{Mapping, Next, Position, Refusal, Row, decode, object};
+use super::object::{self, Found};
+use super::{Mapping, Next, Position, Refusal, Row, decode};
 use crate::config::TextEncoding;
 
 pub(super) struct JsonLines {
@@ -55,17 +56,20 @@ impl JsonLines {
         let Some(line) = decode::text(&self.line, encoding, text) else {
             return refused(RejectReason::Encoding);
         };
-        let filled = object::fill(mapping, line, row);
-        if !self.ended && filled.as_ref().is_err_and(serde_json::Error::is_eof) {
+        let mut found: Found<'_> = vec![None; mapping.slots()];
+        let read = object::find(line, mapping, &mut found);
+        if !self.ended && read.as_ref().is_err_and(serde_json::Error::is_eof) {
             return Err(io::Error::new(
                 io::ErrorKind::UnexpectedEof,
                 format!("the file ends inside row {}", self.rows),
             ));
         }
-        Ok(match filled {
-            Err(_) => Next::Refused(Refusal::whole(RejectReason::Type)),
-            Ok(Err(refusal)) => Next::Refused(refusal),
-            Ok(Ok(())) => Next::Row,
+        if read.is_err() {
+            return refused(RejectReason::Type);
+        }
+        Ok(match object::fill(&found, mapping, row) {
+            Ok(()) => Next::Row,
+            Err(refusal) => Next::Refused(refusal),
         })
     }
 

@@ -1,6 +1,6 @@
 //! Recognising a file again: has it changed, grown, or been replaced?
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::time::UNIX_EPOCH;
@@ -21,11 +21,15 @@ pub struct Identity {
 
 impl Identity {
     pub(super) fn of(file: &File) -> io::Result<Self> {
-        let facts = file.metadata()?;
+        Ok(Self::from_facts(&file.metadata()?))
+    }
+
+    /// What the system tells of a file.
+    pub fn from_facts(facts: &Metadata) -> Self {
         let modified = facts.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
         let modified_ns =
             modified.and_then(|since| i64::try_from(since.as_nanos()).ok()).unwrap_or(0);
-        Ok(Self { size: facts.len(), modified_ns })
+        Self { size: facts.len(), modified_ns }
     }
 }
 

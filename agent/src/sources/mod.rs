@@ -4,24 +4,31 @@
 //! value by value: in UTF-8 and GB 18030 no byte of a longer character looks like a comma, a quote or
 //! a line end, so one wrong character costs its row and not the file.
 
+mod archive;
+mod cleaning;
 mod csv;
 mod decode;
+mod features;
 mod input;
 mod jsonl;
 mod mapping;
 mod mark;
 mod object;
 mod row;
+mod sheet;
 mod sql;
 mod tuple;
+mod workbook;
 
 use std::path::{Path, PathBuf};
 
 use hutong_schema::catalogue::CatalogueEntry;
 
-use crate::config::{FileFormat, TextEncoding};
+use crate::config::{Rules, SourceForm, TextEncoding};
 use crate::sql::SqlError;
 
+pub use cleaning::fault_of_rules;
+pub use features::FEATURES_BYTES_MAX;
 pub use input::RECORD_BYTES_MAX;
 pub use mapping::Mapping;
 pub use mark::{FileMark, Identity, Mark, QueryMark};
@@ -29,6 +36,7 @@ pub use object::{Given, Objects};
 pub use row::{Refusal, Row};
 pub use sql::{SqlRows, from, text};
 pub use tuple::TupleRow;
+pub use workbook::WORKBOOK_BYTES_MAX;
 
 /// What a source yields next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,9 +141,11 @@ pub struct SourceOptions<'a> {
     /// The file.
     pub path: &'a Path,
     /// Its form.
-    pub format: FileFormat,
+    pub form: &'a SourceForm,
     /// Its encoding unless it begins with a byte order mark.
     pub encoding: TextEncoding,
+    /// What is done to its values.
+    pub rules: &'a Rules,
     /// Where to begin; `None` for the beginning.
     pub from: Option<Position>,
     /// Whether a last line without its end is left for later.
@@ -163,6 +173,8 @@ pub struct Source {
 enum Records {
     Csv(Box<csv::CsvRecords>),
     Jsonl(jsonl::JsonLines),
+    Workbook(Box<workbook::Workbook>),
+    Features(Box<features::Features>),
 }
 
 impl Source {
@@ -174,14 +186,22 @@ impl Source {
         let path = options.path;
         let read = |source| SourceError::Read { path: path.to_owned(), source };
         let form = |detail| SourceError::Form { path: path.to_owned(), detail };
-        let mut input = input::Input::open(path)?;
-        let (mark, encoding) = input.byte_order_mark(options.encoding).map_err(read)?;
-        let encoding = encoding.ok_or_else(|| form(UTF16.to_owned()))?;
-        input.skip(mark);
-        let mut mapping = Mapping::by_name(entry);
-        let records = match options.format {
-            FileFormat::Csv => {
-                let mut records = csv::CsvRecords::new(input, options.whole_lines);
+        let mut mapping = Mapping::new(entry, options.rules);
+        if let Some(fault) = mapping.fault() {
+            return Err(form(fault));
+        }
+        let mut encoding = options.encoding;
+        let mut text_file = || -> Result<input::Input, SourceError> {
+            let mut input = input::Input::open(path)?;
+            let (mark, told) = input.byte_order_mark(options.encoding).map_err(read)?;
+            encoding = told.ok_or_else(|| form(UTF16.to_owned()))?;
+            input.skip(mark);
+            Ok(input)
+        };
+        let records = match options.form {
+            SourceForm::Separated(delimiter) => {
+                let input = text_file()?;
+                let mut records = csv::CsvRecords::new(input, *delimiter, options.whole_lines);
                 if records.next().map_err(read)? == csv::Step::Record {
                     let header = records.header(encoding).ok_or_else(|| form(HEADER.to_owned()))?;
                     mapping.take_header(&header, entry).map_err(form)?;
@@ -189,9 +209,22 @@ impl Source {
                 records.begin_rows(options.from).map_err(read)?;
                 Records::Csv(Box::new(records))
             }
-            FileFormat::Jsonl => Records::Jsonl(
-                jsonl::JsonLines::new(input, options.whole_lines, options.from).map_err(read)?,
-            ),
+            SourceForm::Jsonl => {
+                let input = text_file()?;
+                let lines = jsonl::JsonLines::new(input, options.whole_lines, options.from);
+                Records::Jsonl(lines.map_err(read)?)
+            }
+            SourceForm::Workbook(sheet) => {
+                let mut book = workbook::Workbook::open(path, sheet)?;
+                mapping.take_header(book.header(), entry).map_err(form)?;
+                book.begin_rows(options.from);
+                Records::Workbook(Box::new(book))
+            }
+            SourceForm::GeoJson => {
+                let mut features = features::Features::open(path, encoding, &mapping)?;
+                features.begin_rows(options.from);
+                Records::Features(Box::new(features))
+            }
         };
         Ok(Self { path: path.to_owned(), mapping, records, encoding, text: String::new() })
     }
@@ -201,15 +234,23 @@ impl Source {
         match &self.records {
             Records::Csv(records) => records.position(),
             Records::Jsonl(lines) => lines.position(),
+            Records::Workbook(book) => book.position(),
+            Records::Features(features) => features.position(),
         }
     }
 
-    fn identity(&self) -> Result<Identity, SourceError> {
-        let input = match &self.records {
-            Records::Csv(records) => records.input(),
-            Records::Jsonl(lines) => lines.input(),
+    /// Size and time of the file now.
+    ///
+    /// # Errors
+    /// When the system does not tell.
+    pub fn identity(&self) -> Result<Identity, SourceError> {
+        let identity = match &self.records {
+            Records::Csv(records) => records.input().identity(),
+            Records::Jsonl(lines) => lines.input().identity(),
+            Records::Workbook(book) => book.identity(),
+            Records::Features(features) => features.identity(),
         };
-        input.identity().map_err(|source| SourceError::Read { path: self.path.clone(), source })
+        identity.map_err(|source| SourceError::Read { path: self.path.clone(), source })
     }
 }
 
@@ -226,6 +267,8 @@ impl Rows for Source {
             Records::Jsonl(lines) => {
                 lines.row(&mut self.mapping, self.encoding, &mut self.text, row)
             }
+            Records::Workbook(book) => Ok(book.row(&self.mapping, row)),
+            Records::Features(features) => Ok(features.row(&mut self.mapping, row)),
         };
         result.map_err(|error| {
             let path = self.path.clone();
@@ -241,13 +284,16 @@ impl Rows for Source {
         match &self.records {
             Records::Csv(records) => records.raw(self.encoding),
             Records::Jsonl(lines) => lines.raw(self.encoding),
+            Records::Workbook(book) => book.raw(),
+            Records::Features(features) => features.raw(),
         }
     }
 
     fn values(&self) -> String {
         match &self.records {
             Records::Csv(records) => records.values(&self.mapping, self.encoding),
-            Records::Jsonl(_) => String::new(),
+            Records::Workbook(book) => book.values(&self.mapping),
+            Records::Jsonl(_) | Records::Features(_) => String::new(),
         }
     }
 

@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use hutong_schema::catalogue::{CatalogueEntry, DataType, Item};
+use hutong_schema::catalogue::{CatalogueEntry, Item};
 use hutong_schema::row::FieldId;
 use hutong_schema::rules::RejectReason;
 use serde::de::{Deserializer, MapAccess, Visitor};
@@ -51,14 +51,13 @@ impl Objects {
     /// When it cannot be published.
     pub fn take(&mut self, number: u64, text: &str, row: &mut Row) -> Result<Given, Refusal> {
         row.begin(number);
-        let wrong = |_| Refusal::whole(RejectReason::Type);
         match envelope(text).filter(|_| self.envelopes) {
             None => {
-                fill(&mut self.mapping, text, row).map_err(wrong)??;
+                self.fill(text, row)?;
                 Ok(Given::Upsert)
             }
             Some(Envelope { op, row: Some(inner), .. }) if op == "upsert" => {
-                fill(&mut self.mapping, inner.get(), row).map_err(wrong)??;
+                self.fill(inner.get(), row)?;
                 Ok(Given::Upsert)
             }
             Some(Envelope { op, key: Some(key), .. }) if op == "delete" => {
@@ -67,6 +66,13 @@ impl Objects {
             }
             Some(Envelope { .. }) => Err(Refusal::whole(RejectReason::Type)),
         }
+    }
+
+    fn fill(&mut self, text: &str, row: &mut Row) -> Result<(), Refusal> {
+        let mut found: Found<'_> = vec![None; self.mapping.slots()];
+        let read = find(text, &mut self.mapping, &mut found);
+        read.map_err(|_| Refusal::whole(RejectReason::Type))?;
+        fill(&found, &self.mapping, row)
     }
 
     /// Names that are no item of the entry.
@@ -89,7 +95,11 @@ impl Objects {
             Refusal { field, reason: RejectReason::Missing }
         };
         let parts: Vec<Option<&RawValue>> = match key.get().as_bytes().first() {
-            Some(b'{') => find(&mut self.mapping.clone(), key.get()).map_err(wrong)?,
+            Some(b'{') => {
+                let mut found: Found<'_> = vec![None; self.mapping.slots()];
+                find(key.get(), &mut self.mapping.clone(), &mut found).map_err(wrong)?;
+                found
+            }
             Some(b'[') => {
                 let parts: Vec<&RawValue> = serde_json::from_str(key.get()).map_err(wrong)?;
                 if parts.len() > keys.len() {
@@ -102,42 +112,40 @@ impl Objects {
         if parts.len() < keys.len() {
             return Err(missing(parts.len()));
         }
-        let items = keys.to_vec();
-        row.fill_key(&self.mapping, &mut |at: usize,
-                                          take: &mut dyn FnMut(
-            Option<&str>,
-        ) -> Result<(), Refusal>| {
-            offer(&items[at], parts[at], take)
+        let mapping = &self.mapping;
+        row.fill_key(mapping, &mut |slot: usize, take: &mut Take<'_>| {
+            offer(mapping, slot, parts[slot], take)
         })
     }
 }
 
-/// Brings the values of an object into canonical form. The outer error: it is no object.
-pub(super) fn fill(
+/// Takes the text of a slot.
+type Take<'t> = dyn FnMut(Option<&str>) -> Result<(), Refusal> + 't;
+
+/// Per slot its value as it stands in the text.
+pub(super) type Found<'a> = Vec<Option<&'a RawValue>>;
+
+/// Finds the values of an object, which is all of the text. Order in the object is free, order in a row
+/// is not: values are found first, then taken.
+pub(super) fn find<'a>(
+    object: &'a str,
     mapping: &mut Mapping,
-    text: &str,
-    row: &mut Row,
-) -> Result<Result<(), Refusal>, serde_json::Error> {
-    // Order in the object is free, order in a row is not: values are found first, then taken.
-    let found = find(mapping, text)?;
-    Ok(row.fill(mapping, |at, take| offer(&mapping.items()[at], found[at], take)))
+    found: &mut Found<'a>,
+) -> serde_json::Result<()> {
+    let mut reader = serde_json::Deserializer::from_str(object);
+    reader.deserialize_map(Object { mapping, found })?;
+    reader.end()
 }
 
-/// Per item the value that the object has for it.
-fn find<'a>(
-    mapping: &mut Mapping,
-    text: &'a str,
-) -> Result<Vec<Option<&'a RawValue>>, serde_json::Error> {
-    let mut found = vec![None; mapping.items().len()];
-    let mut reader = serde_json::Deserializer::from_str(text);
-    reader.deserialize_map(Object { mapping, found: &mut found })?;
-    reader.end()?;
-    Ok(found)
+/// Takes the values that were found.
+pub(super) fn fill(found: &Found<'_>, mapping: &Mapping, row: &mut Row) -> Result<(), Refusal> {
+    row.fill(mapping, |slot, take| offer(mapping, slot, found[slot], take))
 }
 
 /// Hands over the text of a value.
 fn offer(
-    item: &Item,
+    mapping: &Mapping,
+    slot: usize,
     value: Option<&RawValue>,
     take: &mut dyn FnMut(Option<&str>) -> Result<(), Refusal>,
 ) -> Result<(), Refusal> {
@@ -149,10 +157,10 @@ fn offer(
             Err(_) => take(None),
         },
         Some(raw) if raw.starts_with(['{', '[']) => {
-            if item.data_type == DataType::Geometry {
+            if mapping.takes_objects(slot) {
                 take(Some(raw))
             } else {
-                Err(Refusal { field: item.id, reason: RejectReason::Type })
+                Err(Refusal { field: mapping.field(slot), reason: RejectReason::Type })
             }
         }
         Some(raw) => take(Some(raw)),

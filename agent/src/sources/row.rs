@@ -6,6 +6,7 @@ use hutong_schema::row::{FieldId, KEY_SEPARATOR};
 use hutong_schema::rules::{RejectReason, canonicalise};
 
 use super::Mapping;
+use super::cleaning::{Cleaning, Taken, Texts, trim};
 
 /// A row: its number in the file, key and canonical values.
 #[derive(Clone, Debug, Default)]
@@ -17,6 +18,11 @@ pub struct Row {
     bytes: Vec<u8>,
     /// End of each value in `bytes`, and whether it is present.
     ends: Vec<(usize, bool)>,
+    removed: bool,
+    /// More about why it is refused.
+    note: String,
+    /// What the source said, where rules make the values of it.
+    texts: Texts,
 }
 
 /// Why a row is not published.
@@ -46,6 +52,16 @@ impl Row {
         self.key_known
     }
 
+    /// Whether the source says that the row of this key is gone; it then has no values.
+    pub fn is_removed(&self) -> bool {
+        self.removed
+    }
+
+    /// More about why the row is refused; mostly nothing.
+    pub fn note(&self) -> &str {
+        &self.note
+    }
+
     /// Values of the columns in the order of [`Mapping::items`] behind the key items.
     pub fn values(&self) -> impl Iterator<Item = Option<&[u8]>> {
         let mut start = 0;
@@ -68,9 +84,16 @@ impl Row {
         self.key_known = false;
         self.bytes.clear();
         self.ends.clear();
+        self.removed = false;
+        self.note.clear();
     }
 
-    /// Takes all values. `raw` gives the text of an item, `None` if it is not valid text.
+    /// Says more about why it is refused.
+    pub(super) fn set_note(&mut self, note: impl Into<String>) {
+        self.note = note.into();
+    }
+
+    /// Takes all values. `raw` gives the text of a slot, `None` if it is not valid text.
     pub(super) fn fill<'a>(
         &mut self,
         mapping: &Mapping,
@@ -80,15 +103,21 @@ impl Row {
         ) -> Result<(), Refusal>
         + 'a,
     ) -> Result<(), Refusal> {
+        if let Some(slot) = mapping.op() {
+            raw(slot, &mut |text| self.take_op(text))?;
+        }
+        if mapping.cleaning().is_some() {
+            return self.fill_cleaned(mapping, raw);
+        }
         self.fill_key(mapping, &mut raw)?;
+        if self.removed {
+            return Ok(());
+        }
+        let trims = mapping.trims();
         for (index, item) in mapping.items().iter().enumerate().skip(mapping.keys()) {
-            raw(index, &mut |text| self.take_value(item, text))?;
+            raw(index, &mut |text| self.take_value(item, cut(text, trims)))?;
         }
-        // Offsets take four bytes per value: a row this large fills a batch of its own.
-        if self.size() + 4 * self.ends.len() > BATCH_BYTES_MAX / 2 {
-            return Err(Refusal::whole(RejectReason::FieldTooLong));
-        }
-        Ok(())
+        self.is_not_too_large()
     }
 
     /// Takes the key alone, as [`Row::fill`] takes it.
@@ -100,16 +129,115 @@ impl Row {
             &mut dyn FnMut(Option<&str>) -> Result<(), Refusal>,
         ) -> Result<(), Refusal>,
     ) -> Result<(), Refusal> {
+        let trims = mapping.trims();
         let keys = &mapping.items()[..mapping.keys()];
         for (index, item) in keys.iter().enumerate() {
-            raw(index, &mut |text| self.take_key(item, text, index > 0))?;
+            raw(index, &mut |text| self.take_key(item, cut(text, trims), index > 0))?;
         }
+        self.key_is_complete(keys)
+    }
+
+    /// As [`Row::fill`], where rules make the values.
+    fn fill_cleaned<'a>(
+        &mut self,
+        mapping: &Mapping,
+        mut raw: impl FnMut(
+            usize,
+            &mut dyn FnMut(Option<&str>) -> Result<(), Refusal>,
+        ) -> Result<(), Refusal>
+        + 'a,
+    ) -> Result<(), Refusal> {
+        let Some(cleaning) = mapping.cleaning() else { return Ok(()) };
+        let mut texts = std::mem::take(&mut self.texts);
+        texts.clear();
+        for slot in 0..mapping.slots() {
+            let taken = raw(slot, &mut |text| {
+                match text {
+                    Some(text) => texts.push(text),
+                    None => texts.push_none(Taken::NoText),
+                }
+                Ok(())
+            });
+            // It counts when an item is made of it: a row is read up to its key in any case.
+            if let Err(refusal) = taken {
+                texts.push_none(Taken::Refused(refusal));
+            }
+        }
+        let filled = self.fill_from(mapping, cleaning, &texts);
+        self.texts = texts;
+        filled
+    }
+
+    fn fill_from(
+        &mut self,
+        mapping: &Mapping,
+        cleaning: &Cleaning,
+        texts: &Texts,
+    ) -> Result<(), Refusal> {
+        let slot = |slot: usize| texts.get(slot);
+        let (keys, _) = mapping.items().split_at(mapping.keys());
+        for (index, item) in mapping.items().iter().enumerate() {
+            if index == keys.len() {
+                self.key_is_complete(keys)?;
+                if self.removed {
+                    return Ok(());
+                }
+            }
+            let refused = |reason| Refusal { field: item.id, reason };
+            match cleaning.lacking(index, texts) {
+                None | Some(Taken::Text) => {}
+                Some(Taken::NoText) => return Err(refused(RejectReason::Encoding)),
+                Some(Taken::Refused(refusal)) => return Err(refused(refusal.reason)),
+            }
+            let value = cleaning.value(index, &slot).map_err(|fault| {
+                self.note = fault.note;
+                refused(fault.reason)
+            })?;
+            if index < keys.len() {
+                self.take_key(item, Some(&value), index > 0)?;
+            } else {
+                self.take_value(item, Some(&value))?;
+            }
+        }
+        // Of an entry that has nothing but a key.
+        if keys.len() == mapping.items().len() {
+            self.key_is_complete(keys)?;
+        }
+        self.is_not_too_large()
+    }
+
+    fn key_is_complete(&mut self, keys: &[Item]) -> Result<(), Refusal> {
         if self.key.len() > KEY_BYTES_MAX {
             let field = keys.first().map_or(FieldId(0), |item| item.id);
             return Err(Refusal { field, reason: RejectReason::KeyTooLong });
         }
         self.key_known = true;
         Ok(())
+    }
+
+    fn is_not_too_large(&self) -> Result<(), Refusal> {
+        // Offsets take four bytes per value: a row this large fills a batch of its own.
+        if self.size() + 4 * self.ends.len() > BATCH_BYTES_MAX / 2 {
+            return Err(Refusal::whole(RejectReason::FieldTooLong));
+        }
+        Ok(())
+    }
+
+    /// Takes the word that says what happened to the row.
+    fn take_op(&mut self, text: Option<&str>) -> Result<(), Refusal> {
+        let word = text.ok_or_else(|| Refusal::whole(RejectReason::Encoding))?.trim();
+        let is = |words: &[&str]| words.iter().any(|each| each.eq_ignore_ascii_case(word));
+        self.removed = is(&REMOVED);
+        if self.removed || is(&CHANGED) {
+            return Ok(());
+        }
+        self.note = format!(
+            "操作列应为 {} 或 {} (the operation is one of these, not {})",
+            CHANGED[1..].join("/"),
+            REMOVED.join("/"),
+            word.chars().take(40).collect::<String>()
+        );
+        Err(Refusal::whole(RejectReason::Type))
     }
 
     fn take_key(&mut self, item: &Item, text: Option<&str>, more: bool) -> Result<(), Refusal> {
@@ -137,4 +265,15 @@ impl Row {
         self.ends.push((self.bytes.len(), value.is_some()));
         Ok(())
     }
+}
+
+/// Words of a row that is there.
+const CHANGED: [&str; 10] =
+    ["", "upsert", "insert", "update", "u", "i", "新增", "增加", "修改", "更新"];
+/// Words of a row that is gone.
+const REMOVED: [&str; 4] = ["delete", "d", "删除", "注销"];
+
+/// The text of a value without the blanks around it, if they are to be dropped.
+fn cut(text: Option<&str>, trims: bool) -> Option<&str> {
+    if trims { text.map(trim) } else { text }
 }

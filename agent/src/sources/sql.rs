@@ -1,11 +1,10 @@
 //! Rows of a query.
 
 use hutong_schema::catalogue::CatalogueEntry;
-use hutong_schema::row::FieldId;
 use hutong_schema::rules::RejectReason;
 
 use super::{Mapping, Mark, Next, Refusal, Row, Rows, SourceError};
-use crate::config::{SqlFrom, SqlSource};
+use crate::config::{Rules, SqlFrom, SqlSource};
 use crate::sql::{Access, Cell, SqlError, TextRows, connect, table};
 
 /// What stands behind FROM.
@@ -39,10 +38,15 @@ pub struct SqlRows {
 
 impl SqlRows {
     /// Reads what `rows` gives. `beside` is a column that need not be an item.
-    pub fn new(rows: TextRows, entry: &CatalogueEntry, beside: Option<&str>) -> Self {
+    pub fn new(
+        rows: TextRows,
+        entry: &CatalogueEntry,
+        rules: &Rules,
+        beside: Option<&str>,
+    ) -> Self {
         Self {
             rows,
-            mapping: Mapping::by_name(entry),
+            mapping: Mapping::new(entry, rules),
             entry: entry.clone(),
             beside: beside.map(|name| (name.to_owned(), None)),
             number: 0,
@@ -53,9 +57,13 @@ impl SqlRows {
     ///
     /// # Errors
     /// As [`text`].
-    pub fn all(source: &SqlSource, entry: &CatalogueEntry) -> Result<Self, SourceError> {
+    pub fn all(
+        source: &SqlSource,
+        entry: &CatalogueEntry,
+        rules: &Rules,
+    ) -> Result<Self, SourceError> {
         let rows = text(source, format!("SELECT * FROM {}", from(source)))?;
-        Ok(Self::new(rows, entry, None))
+        Ok(Self::new(rows, entry, rules, None))
     }
 
     /// The present row's value in the column beside the items; `None` for NULL.
@@ -78,6 +86,9 @@ impl SqlRows {
                     names.join(", ")
                 )));
             }
+        }
+        if let Some(fault) = self.mapping.fault() {
+            return Err(wrong(fault));
         }
         self.mapping.take_header(names, &self.entry).map_err(wrong)?;
         if let Some((name, _)) = &self.beside {
@@ -104,8 +115,7 @@ impl Rows for SqlRows {
                 Cell::Null => take(Some("")),
                 Cell::Text(text) => take(Some(text)),
                 Cell::Bytes => {
-                    let field = mapping.items().get(item).map_or(FieldId(0), |item| item.id);
-                    Err(Refusal { field, reason: RejectReason::Encoding })
+                    Err(Refusal { field: mapping.field(item), reason: RejectReason::Encoding })
                 }
             }
         });

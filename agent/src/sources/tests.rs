@@ -14,7 +14,7 @@ struct Read {
 
 fn read_from(
     content: &[u8],
-    format: FileFormat,
+    form: SourceForm,
     encoding: TextEncoding,
     from: Option<Position>,
     whole_lines: bool,
@@ -22,7 +22,9 @@ fn read_from(
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("file");
     std::fs::write(&path, content).unwrap();
-    let options = SourceOptions { path: &path, format, encoding, from, whole_lines };
+    let form = &form;
+    let rules = &Rules::default();
+    let options = SourceOptions { path: &path, form, encoding, rules, from, whole_lines };
     let mut source = Source::open(options, &entry())?;
     let (mut rows, mut refused, mut raw) = (Vec::new(), Vec::new(), Vec::new());
     let mut row = Row::default();
@@ -48,11 +50,11 @@ fn read_from(
 }
 
 fn csv(content: &[u8]) -> Read {
-    read_from(content, FileFormat::Csv, TextEncoding::Utf8, None, false).unwrap()
+    read_from(content, SourceForm::CSV, TextEncoding::Utf8, None, false).unwrap()
 }
 
 fn jsonl(content: &[u8]) -> Read {
-    read_from(content, FileFormat::Jsonl, TextEncoding::Utf8, None, false).unwrap()
+    read_from(content, SourceForm::Jsonl, TextEncoding::Utf8, None, false).unwrap()
 }
 
 fn lines(read: &Read) -> Vec<&str> {
@@ -80,10 +82,10 @@ fn byte_order_marks_are_no_part_of_the_first_name_and_win_over_the_setting() {
     let mut marked = b"\xEF\xBB\xBF".to_vec();
     marked.extend_from_slice("编号,名称\n1,示例\n".as_bytes());
     assert_eq!(lines(&csv(&marked)), ["1|示例|-|-"]);
-    let read = read_from(&marked, FileFormat::Csv, TextEncoding::Gb18030, None, false).unwrap();
+    let read = read_from(&marked, SourceForm::CSV, TextEncoding::Gb18030, None, false).unwrap();
     assert_eq!(lines(&read), ["1|示例|-|-"]);
     let utf16 = b"\xFF\xFEi\0d\0";
-    let refused = read_from(utf16, FileFormat::Csv, TextEncoding::Utf8, None, false);
+    let refused = read_from(utf16, SourceForm::CSV, TextEncoding::Utf8, None, false);
     assert!(matches!(refused, Err(SourceError::Form { .. })));
 }
 
@@ -93,7 +95,7 @@ fn one_wrong_character_costs_one_row_and_not_the_file() {
     let mut content = encode("编号,名称\n1,示例\n2,");
     content.extend_from_slice(b"\x81\n3,\xFF\xFF\n");
     content.extend(encode("4,𠮷野\n"));
-    let read = read_from(&content, FileFormat::Csv, TextEncoding::Gb18030, None, false).unwrap();
+    let read = read_from(&content, SourceForm::CSV, TextEncoding::Gb18030, None, false).unwrap();
     assert_eq!(lines(&read), ["1|示例|-|-", "4|𠮷野|-|-"]);
     assert_eq!(
         read.refused,
@@ -107,7 +109,7 @@ fn one_wrong_character_costs_one_row_and_not_the_file() {
     );
     let mut content = encode("{\"id\":\"1\",\"名称\":\"示例\"}\n");
     content.extend_from_slice(b"{\"id\":\"2\",\"name\":\"\xFF\"}\n");
-    let read = read_from(&content, FileFormat::Jsonl, TextEncoding::Gb18030, None, false).unwrap();
+    let read = read_from(&content, SourceForm::Jsonl, TextEncoding::Gb18030, None, false).unwrap();
     assert_eq!(lines(&read), ["1|示例|-|-"]);
     assert_eq!(read.refused, [(2, 0, RejectReason::Encoding, false)]);
 }
@@ -189,16 +191,17 @@ fn broken_json_costs_its_line() {
 
 #[test]
 fn a_header_that_lacks_required_items_says_which() {
-    let refused = read_from(b"id,day\n1,\n", FileFormat::Csv, TextEncoding::Utf8, None, false);
+    let refused = read_from(b"id,day\n1,\n", SourceForm::CSV, TextEncoding::Utf8, None, false);
     let text = refused.err().unwrap().to_string();
     assert!(text.contains("lacks required items") && text.contains("name (名称)"), "{text}");
-    let refused = read_from(b"id,name,name\n", FileFormat::Csv, TextEncoding::Utf8, None, false);
+    let refused = read_from(b"id,name,name\n", SourceForm::CSV, TextEncoding::Utf8, None, false);
     assert!(refused.err().unwrap().to_string().contains("two columns"));
     let missing = Path::new("/nowhere/at/all.csv");
     let options = SourceOptions {
         path: missing,
-        format: FileFormat::Csv,
+        form: &SourceForm::CSV,
         encoding: TextEncoding::Utf8,
+        rules: &Rules::default(),
         from: None,
         whole_lines: false,
     };
@@ -209,7 +212,7 @@ fn a_header_that_lacks_required_items_says_which() {
 fn a_quote_that_is_never_closed_is_an_error_and_not_endless_memory() {
     let mut content = b"id,name\n1,ok\n2,\"open".to_vec();
     content.resize(RECORD_BYTES_MAX + 1_000, b'x');
-    let read = read_from(&content, FileFormat::Csv, TextEncoding::Utf8, None, false);
+    let read = read_from(&content, SourceForm::CSV, TextEncoding::Utf8, None, false);
     assert!(read.err().unwrap().to_string().contains("never closed"));
     let read = jsonl(&[&content[..], b"\n{\"id\":\"1\",\"name\":\"a\"}\n"].concat());
     assert_eq!(lines(&read), ["1|a|-|-"]);
@@ -222,34 +225,35 @@ fn a_file_that_ends_inside_a_row_is_broken_and_one_that_lacks_the_last_line_end_
         read.map(|read| read.rows.len()).map_err(|error| in_full(&error))
     };
     let broken = b"id,name,amount\n1,x,\n2,\"cut off,3\n3,y,4";
-    let said = read(broken, FileFormat::Csv).unwrap_err();
+    let said = read(broken, SourceForm::CSV).unwrap_err();
     assert!(said.contains("row 2"), "a half-copied file: {said}");
     let whole = b"id,name,amount\n1,x,\n2,\"whole\",\"3\"";
-    assert_eq!(read(whole, FileFormat::Csv), Ok(2));
+    assert_eq!(read(whole, SourceForm::CSV), Ok(2));
     let within = b"id,name,amount\n1,5\" pipe,";
-    assert_eq!(read(within, FileFormat::Csv), Ok(1), "a quotation mark within a value");
+    assert_eq!(read(within, SourceForm::CSV), Ok(1), "a quotation mark within a value");
 
-    let said = read(b"{\"id\":\"1\",\"name\":\"a\"}\n{\"id\":", FileFormat::Jsonl);
+    let said = read(b"{\"id\":\"1\",\"name\":\"a\"}\n{\"id\":", SourceForm::Jsonl);
     assert!(said.as_ref().is_err_and(|said| said.contains("row 2")), "{said:?}");
     let whole = b"{\"id\":\"1\",\"name\":\"a\"}\n{\"id\":\"2\",\"name\":\"b\"}";
-    assert_eq!(read(whole, FileFormat::Jsonl), Ok(2));
+    assert_eq!(read(whole, SourceForm::Jsonl), Ok(2));
 }
 
 #[test]
 fn append_reading_stops_and_goes_on_at_every_byte() {
     let csv = "id,name,amount\n1,示例,\n2,\"a\nb\",2\r\n3,c,3\n";
     let jsonl = "{\"id\":\"1\",\"name\":\"示例\"}\n{\"id\":\"2\",\"name\":\"a\\nb\"}\r\n{\"id\":\"3\",\"name\":\"c\"}\n";
-    for (text, format) in [(csv, FileFormat::Csv), (jsonl, FileFormat::Jsonl)] {
-        let whole = read_from(text.as_bytes(), format, TextEncoding::Utf8, None, true).unwrap();
+    for (text, format) in [(csv, SourceForm::CSV), (jsonl, SourceForm::Jsonl)] {
+        let whole =
+            read_from(text.as_bytes(), format.clone(), TextEncoding::Utf8, None, true).unwrap();
         assert_eq!(whole.rows.len(), 3);
-        let header = if format == FileFormat::Csv { 15 } else { 0 };
+        let header = if format == SourceForm::CSV { 15 } else { 0 };
         for cut in header..=text.len() {
             let part = &text.as_bytes()[..cut];
-            let first = read_from(part, format, TextEncoding::Utf8, None, true).unwrap();
+            let first = read_from(part, format.clone(), TextEncoding::Utf8, None, true).unwrap();
             assert!(first.refused.is_empty(), "cut at {cut}: {:?}", first.refused);
             let from = Some(first.position);
             let second =
-                read_from(text.as_bytes(), format, TextEncoding::Utf8, from, true).unwrap();
+                read_from(text.as_bytes(), format.clone(), TextEncoding::Utf8, from, true).unwrap();
             let both: Vec<_> = first.rows.iter().chain(&second.rows).cloned().collect();
             assert_eq!(both, whole.rows, "cut at {cut}");
             assert_eq!(second.position, whole.position);

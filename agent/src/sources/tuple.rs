@@ -4,6 +4,7 @@ use hutong_schema::catalogue::CatalogueEntry;
 
 use super::sql::named;
 use super::{Mapping, Next, Row, Shown};
+use crate::config::Rules;
 
 /// A row by the names of its columns.
 pub struct TupleRow {
@@ -17,8 +18,11 @@ impl TupleRow {
     ///
     /// # Errors
     /// When required items are missing; says which.
-    pub fn new(names: Vec<String>, entry: &CatalogueEntry) -> Result<Self, String> {
-        let mut mapping = Mapping::by_name(entry);
+    pub fn new(names: Vec<String>, entry: &CatalogueEntry, rules: &Rules) -> Result<Self, String> {
+        let mut mapping = Mapping::new(entry, rules);
+        if let Some(fault) = mapping.fault() {
+            return Err(fault);
+        }
         mapping.take_header(&names, entry)?;
         Ok(Self { mapping, names, number: 0 })
     }

@@ -4,8 +4,8 @@ use std::fs::File;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
-use hutong_agent::config::{FileFormat, TextEncoding};
-use hutong_agent::sources::{Next, Row, Rows, Source, SourceOptions};
+use hutong_agent::config::{Rules, SourceForm, TextEncoding};
+use hutong_agent::sources::{Next, Row, Rows as _, Source, SourceOptions};
 use hutong_hub::intake::Validator;
 use hutong_schema::batch::{self, BatchHeader, BatchKind, Codec};
 use hutong_schema::block::{Block, BlockBuilder};
@@ -117,8 +117,9 @@ impl Inputs {
 fn open(csv: &std::path::Path, entry: &CatalogueEntry) -> Result<Source> {
     let options = SourceOptions {
         path: csv,
-        format: FileFormat::Csv,
+        form: &SourceForm::CSV,
         encoding: TextEncoding::Utf8,
+        rules: &Rules::default(),
         from: None,
         whole_lines: false,
     };

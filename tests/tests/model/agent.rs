@@ -3,12 +3,13 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result};
 use hutong_agent::changes;
 use hutong_agent::config::{
-    FileFormat, FileSource, PublishConfig, SourceConfig, SourceMode, TextEncoding,
+    FileSource, PublishConfig, Rules, SourceConfig, SourceForm, SourceMode, TextEncoding,
 };
 use hutong_agent::link;
 use hutong_agent::quarantine::Quarantine;
@@ -199,19 +200,21 @@ fn publication(
 ) -> Publication {
     let file = FileSource {
         path: base.join(format!("source-{number}.csv")),
-        format: FileFormat::Csv,
+        form: SourceForm::CSV,
         encoding: TextEncoding::Utf8,
         mode: SourceMode::Snapshot,
     };
     let config = PublishConfig {
         resource: entry.code.clone(),
         source: SourceConfig::File(file),
+        rules: Arc::new(Rules::default()),
         rescan: Duration::from_secs(1),
         max_delete_percent: 100,
     };
     let link = link::Publication::new(stream, entry.code.clone());
     link.set_entry(entry.clone());
-    let changes = changes::Publication { stream, config, quarantine };
+    let changes =
+        changes::Publication { stream, config, quarantine, settling: changes::Settling::default() };
     Publication { number, link, changes, entry, stream: None, fresh: false, gaps: 0 }
 }
 

@@ -22,6 +22,7 @@ use hutong_schema::{
 };
 
 pub use finding::{Area, Finding, Level, Text};
+pub(crate) use sources::folder_problems;
 
 use self::finding::text;
 use super::{

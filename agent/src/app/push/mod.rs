@@ -310,7 +310,7 @@ fn find(
 ) -> Result<(Arc<Mounted>, Arc<CatalogueEntry>), Problem> {
     let unknown = || Problem::Unknown { asked: format!("{class}/{sequence}"), known: known(agent) };
     let resource: ResourceCode = format!("{class}/{sequence}").parse().map_err(|_| unknown())?;
-    if !pushed(agent).any(|known| *known == resource) {
+    if !pushed(agent).contains(&resource) {
         return Err(unknown());
     }
     let mounted = agent.mounted_of(&resource).ok_or(Problem::NoCertificate)?;
@@ -319,7 +319,7 @@ fn find(
 }
 
 fn known(agent: &Agent) -> Vec<String> {
-    let mut known: Vec<_> = pushed(agent).map(ToString::to_string).collect();
+    let mut known: Vec<_> = pushed(agent).iter().map(ToString::to_string).collect();
     known.sort();
     known
 }

@@ -12,7 +12,9 @@ const SHORTEST: usize = 16;
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
     /// It cannot be read.
-    #[error("the push token cannot be read; make one with: (umask 077; openssl rand -hex 32 > {place})")]
+    #[error(
+        "the push token cannot be read; make one with: (umask 077; openssl rand -hex 32 > {place})"
+    )]
     Read {
         /// Where it should be.
         place: SecretSource,

@@ -124,8 +124,8 @@ impl Pass<'_> {
             return Ok(());
         }
         let names = relation.columns.iter().map(|(name, _)| (*name).to_owned()).collect();
-        let rows =
-            TupleRow::new(names, self.scan.entry).map_err(|detail| wrong(self.source, detail))?;
+        let rows = TupleRow::new(names, self.scan.entry, &self.scan.publication.config.rules)
+            .map_err(|detail| wrong(self.source, detail))?;
         let types = relation.columns.iter().map(|(_, oid)| *oid).collect();
         self.table = Some(Table { id: relation.id, types, rows });
         Ok(())

@@ -1,15 +1,16 @@
 //! `[[node.publish]]`
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::section::Section;
-use super::super::{FileFormat, FileSource, PublishConfig, SourceConfig, SourceMode, TextEncoding};
-use super::sql;
+use super::super::{FileSource, PublishConfig, SourceConfig, SourceMode};
+use super::{cleaning, folder, form, sql};
 
 /// Settings of every kind of source.
 const COMMON: &[&str] = &["resource", "rescan_seconds", "max_delete_percent"];
-const FILE: &[&str] = &["path", "format", "encoding", "mode"];
+const FILE: &[&str] = &["path", "mode"];
 const SQL: &[&str] = &["sql"];
 /// There is nothing to look at, and no snapshot that could delete.
 const PUSH: &[&str] = &["resource", "source"];
@@ -18,7 +19,10 @@ const PUSH: &[&str] = &["resource", "source"];
 pub(super) fn publish(table: &Section<'_>) -> Option<PublishConfig> {
     let resource = table.parsed("resource", "class, slash, sequence: 303084122704/000001");
     let source = source(table);
+    let mut rules = cleaning::rules(table);
+    rules.op = table.text("op");
     let publish = PublishConfig {
+        rules: Arc::new(rules),
         rescan: Duration::from_secs(table.number("rescan_seconds", 1..=7 * 86_400, 300)),
         max_delete_percent: table.number("max_delete_percent", 0..=100, 10) as u8,
         resource: resource?,
@@ -33,38 +37,25 @@ fn source(table: &Section<'_>) -> Option<SourceConfig> {
         return Some(SourceConfig::Push);
     }
     if table.has("sql") {
-        table.only(&[COMMON, SQL].concat());
+        table.only(&[COMMON, cleaning::SETTINGS, SQL].concat());
         return sql::source(&table.section("sql")).map(Box::new).map(SourceConfig::Sql);
     }
-    table.only(&[COMMON, FILE, SQL].concat());
+    if table.has("folder") {
+        table.only(&[COMMON, cleaning::SETTINGS, form::SETTINGS, folder::SETTINGS].concat());
+        return folder::folder(table).map(SourceConfig::Folder);
+    }
+    table.only(&[COMMON, cleaning::SETTINGS, form::SETTINGS, FILE, SQL].concat());
     file(table).map(SourceConfig::File)
 }
 
 fn file(table: &Section<'_>) -> Option<FileSource> {
     let path = table.required_path("path", "the file with the rows");
-    let format = format(table, path.as_deref());
-    let mode = [("snapshot", SourceMode::Snapshot), ("append", SourceMode::Append)];
-    Some(FileSource {
-        encoding: encoding(table),
-        mode: table.choice("mode", &mode, SourceMode::Snapshot),
-        path: path?,
-        format: format?,
-    })
-}
-
-fn encoding(table: &Section<'_>) -> TextEncoding {
-    let words = [("utf-8", TextEncoding::Utf8), ("gb18030", TextEncoding::Gb18030)];
-    table.choice("encoding", &words, TextEncoding::Utf8)
-}
-
-fn format(table: &Section<'_>, path: Option<&Path>) -> Option<FileFormat> {
-    let suffix = path.and_then(Path::extension).and_then(|suffix| suffix.to_str());
-    let by_suffix = FORMATS.iter().find(|(word, _)| Some(*word) == suffix);
-    if table.text("format").is_none() && by_suffix.is_none() && path.is_some() {
-        table.report("format", "is missing", "csv or jsonl: the file's suffix does not tell");
-        return None;
+    let name = path.as_deref().and_then(Path::file_name).and_then(|name| name.to_str());
+    let form = form::form(table, name);
+    let words = [("snapshot", SourceMode::Snapshot), ("append", SourceMode::Append)];
+    let mode = table.choice("mode", &words, SourceMode::Snapshot);
+    if mode == SourceMode::Append && form.as_ref().is_some_and(|form| !form.grows()) {
+        table.report("mode", "is \"append\"", "rows are appended to csv, tsv and jsonl only");
     }
-    Some(table.choice("format", &FORMATS, by_suffix.map_or(FileFormat::Csv, |(_, each)| *each)))
+    Some(FileSource { encoding: form::encoding(table), mode, path: path?, form: form? })
 }
-
-const FORMATS: [(&str, FileFormat); 2] = [("csv", FileFormat::Csv), ("jsonl", FileFormat::Jsonl)];

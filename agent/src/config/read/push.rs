@@ -35,4 +35,5 @@ pub(super) fn push(root: &Section<'_>, nodes: &[NodeConfig]) -> Option<PushConfi
 }
 
 const LISTEN: &str = "a loopback address with a port, such as \"127.0.0.1:7480\"";
-const TOKEN: &str = "write the token into a file and name it here, or credential:<name> of the service";
+const TOKEN: &str =
+    "write the token into a file and name it here, or credential:<name> of the service";

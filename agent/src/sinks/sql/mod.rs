@@ -28,10 +28,7 @@ use hutong_schema::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Begin, Disposal, Kept, SinkError, SqlOptions,
-    ledger::Ledger,
-    pieces,
-    records::Broken,
+    Begin, Disposal, Kept, SinkError, SqlOptions, ledger::Ledger, pieces, records::Broken,
     target::Finding,
 };
 use crate::{
@@ -69,10 +66,7 @@ impl SqlTable {
     ///
     /// # Errors
     /// When database or store fail.
-    pub(super) async fn open(
-        options: &SqlOptions,
-        ledger: &mut Ledger,
-    ) -> Result<Self, SinkError> {
+    pub(super) async fn open(options: &SqlOptions, ledger: &mut Ledger) -> Result<Self, SinkError> {
         let dialect = options.database.url.dialect();
         let name = TableName::new(dialect, &options.table, ledger.key.grant);
         let place = format!("table {} of {}", name.plain(), options.database.url);
@@ -289,8 +283,9 @@ impl SqlTable {
         let dialect = self.name.dialect();
         if let Some(staged) = &ledger.record.staged {
             let facts = catalogue::look(&mut self.connection, self.name.named_staged()).await?;
-            let there = view_of(&staged.view)
-                .is_some_and(|view| facts.is_some_and(|facts| table::has_all(dialect, &facts, &view)));
+            let there = view_of(&staged.view).is_some_and(|view| {
+                facts.is_some_and(|facts| table::has_all(dialect, &facts, &view))
+            });
             if !there {
                 ledger.record.staged = None;
             }
@@ -299,8 +294,10 @@ impl SqlTable {
             let view = ledger.record.grant_view().ok_or(SinkError::Record)?;
             let facts = self.facts().await?;
             if !facts.is_some_and(|facts| table::has_all(dialect, &facts, &view)) {
-                tracing::warn!(place = self.place,
-                    "the table is gone or lacks columns; it is delivered anew");
+                tracing::warn!(
+                    place = self.place,
+                    "the table is gone or lacks columns; it is delivered anew"
+                );
                 let staged = ledger.record.staged.take();
                 ledger.record.lost();
                 ledger.record.staged = staged;
@@ -410,7 +407,8 @@ impl SqlTable {
 
     async fn move_cursor(&mut self, ledger: &Ledger) -> Result<(), SinkError> {
         let (connection, name) = (&mut self.connection, &self.name);
-        let writes = cursor::write(connection, name, &ledger.key, self.writes, &ledger.record).await?;
+        let writes =
+            cursor::write(connection, name, &ledger.key, self.writes, &ledger.record).await?;
         self.writes = Some(writes);
         Ok(())
     }

@@ -126,9 +126,8 @@ async fn check(sink: &mut Sink) -> Checked {
 }
 
 fn pairs(rows: Rows<'_>) -> BTreeMap<String, Option<String>> {
-    let pair = |(key, value): &(&str, Option<&str>)| {
-        (key.replace('\x1f', "/"), value.map(str::to_owned))
-    };
+    let pair =
+        |(key, value): &(&str, Option<&str>)| (key.replace('\x1f', "/"), value.map(str::to_owned));
     rows.iter().map(pair).collect()
 }
 
@@ -250,7 +249,8 @@ async fn an_unfinished_snapshot_goes_on_and_the_old_rows_stay_until_its_end() {
         .await;
     sink.chunk(cursor(6), b"c\x1f9", packed(&block(&[("c\x1f9", Some("more"))]))).unwrap();
     end(&mut sink, 5).await;
-    let now: Rows<'_> = &[("a\x1f1", Some("one")), ("a\x1f2", Some("new")), ("c\x1f9", Some("more"))];
+    let now: Rows<'_> =
+        &[("a\x1f1", Some("one")), ("a\x1f2", Some("new")), ("c\x1f9", Some("more"))];
     assert_eq!(place.rows().await, pairs(now));
     assert_eq!(sink.digest().await.unwrap(), digest(now));
     let seen = place.ask("SELECT what || bh FROM seen ORDER BY 1").await;

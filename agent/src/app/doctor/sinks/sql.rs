@@ -14,10 +14,9 @@ pub(super) fn look(sink: &SqlSink) -> Vec<Finding> {
         Ok::<_, crate::sql::SqlError>(())
     });
     let finding = match connected {
-        Ok(()) => Finding::fine(
-            Area::Sink,
-            text("the database lets the agent in", "数据库允许代理登录"),
-        ),
+        Ok(()) => {
+            Finding::fine(Area::Sink, text("the database lets the agent in", "数据库允许代理登录"))
+        }
         Err(error) => Finding::person(
             Area::Sink,
             text(

@@ -4,18 +4,23 @@ use hutong_schema::{catalogue::CatalogueEntry, rules::RejectReason, words::in_fu
 
 use super::super::finding::{Area, Finding, text};
 use crate::{
-    config::{FileSource, SourceMode},
+    config::{FileSource, Rules, SourceMode},
     sources::{Next, Row, Rows, Source, SourceError, SourceOptions},
 };
 
 /// Rows that are tried: enough to see a wrong encoding or a column of wrong dates.
 const ROWS_TRIED: u64 = 1_000;
 
-pub(super) fn look(source: &FileSource, entry: Option<&CatalogueEntry>) -> Vec<Finding> {
+pub(super) fn look(
+    source: &FileSource,
+    entry: Option<&CatalogueEntry>,
+    rules: &Rules,
+) -> Vec<Finding> {
     let Some(entry) = entry else { return without_entry(source) };
     let options = SourceOptions {
         path: &source.path,
-        format: source.format,
+        form: &source.form,
+        rules,
         encoding: source.encoding,
         from: None,
         whole_lines: source.mode == SourceMode::Append,
@@ -87,10 +92,7 @@ pub(super) fn unreadable(error: &SourceError) -> Finding {
         ),
         SourceError::Query { detail, .. } => Finding::person(
             Area::Source,
-            text(
-                format!("the query does not fit: {detail}"),
-                format!("查询结果不符：{detail}"),
-            ),
+            text(format!("the query does not fit: {detail}"), format!("查询结果不符：{detail}")),
             stays(),
             text(
                 "correct the query, or give its columns the names of the entry's items (SELECT … AS …)",

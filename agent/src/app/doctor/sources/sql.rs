@@ -4,10 +4,14 @@ use hutong_schema::catalogue::CatalogueEntry;
 
 use super::super::finding::{Area, Finding, text};
 use super::file;
-use crate::config::SqlSource;
+use crate::config::{Rules, SqlSource};
 use crate::sources::SqlRows;
 
-pub(super) fn look(source: &SqlSource, entry: Option<&CatalogueEntry>) -> Vec<Finding> {
+pub(super) fn look(
+    source: &SqlSource,
+    entry: Option<&CatalogueEntry>,
+    rules: &Rules,
+) -> Vec<Finding> {
     let Some(entry) = entry else {
         return vec![Finding::note(
             Area::Source,
@@ -22,7 +26,7 @@ pub(super) fn look(source: &SqlSource, entry: Option<&CatalogueEntry>) -> Vec<Fi
             ),
         )];
     };
-    match SqlRows::all(source, entry) {
+    match SqlRows::all(source, entry, rules) {
         Ok(rows) => file::rows(rows),
         Err(error) => vec![file::unreadable(&error)],
     }
