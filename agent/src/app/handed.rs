@@ -214,8 +214,10 @@ fn columns(
     Ok((columns, unknown))
 }
 
+/// As the values of a file's row are kept in quarantine, so that the same row is known again.
 fn as_object(columns: &[Option<String>], cells: &[String]) -> String {
-    let known = columns.iter().zip(cells).filter_map(|(name, cell)| Some((name.clone()?, cell)));
+    let cells = cells.iter().map(|cell| Some(cell).filter(|cell| !cell.is_empty()));
+    let known = columns.iter().zip(cells).filter_map(|(name, cell)| Some((name.clone()?, cell?)));
     let values: Map<String, Value> =
         known.map(|(name, cell)| (name, Value::String(cell.clone()))).collect();
     Value::Object(values).to_string()

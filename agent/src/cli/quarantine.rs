@@ -220,7 +220,8 @@ async fn entry(config: &Config, resource: &ResourceCode) -> anyhow::Result<Catal
         Ok(answer) => Ok(serde_json::from_value(answer.map_err(|error| anyhow!(error))?)?),
         Err(SocketError::NotRunning(_)) => {
             let known = config.store_dir().exists().then(|| -> anyhow::Result<_> {
-                let store = Store::open(&config.store_dir(), store_options(config))?;
+                let opened = Store::open(&config.store_dir(), store_options(config));
+                let store = opened.context("the agent is starting or ending; try again")?;
                 Ok(link::catalogue::recalled(&store, resource)?)
             });
             known.transpose()?.flatten().with_context(|| {

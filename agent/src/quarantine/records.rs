@@ -35,9 +35,11 @@ impl FaultId {
         is_one.then(|| Self(format!("q{}", digits.to_ascii_lowercase())))
     }
 
-    fn of(item: &str, code: &str, raw: &[u8]) -> Self {
+    /// `row` is what tells the row best: its values, which are the same in a file and in a corrected
+    /// sheet, or its raw text.
+    fn of(item: &str, code: &str, row: &[u8]) -> Self {
         let mut hasher = blake3::Hasher::new();
-        for part in [item.as_bytes(), code.as_bytes(), raw] {
+        for part in [item.as_bytes(), code.as_bytes(), row] {
             hasher.update(&(part.len() as u64).to_le_bytes()).update(part);
         }
         Self(format!("q{}", &hasher.finalize().to_hex()[..16]))
@@ -188,8 +190,9 @@ fn each(path: &Path, mut visit: impl FnMut(u64, &ByteRecord)) -> io::Result<()> 
 fn read(place: Place, record: &ByteRecord) -> Record {
     let text = |at: usize| String::from_utf8_lossy(record.get(at).unwrap_or_default()).into_owned();
     let (item, code) = (text(1), text(2));
+    let row = [7, 6].into_iter().filter_map(|at| record.get(at)).find(|text| !text.is_empty());
     Record {
-        id: FaultId::of(&item, &code, record.get(6).unwrap_or_default()),
+        id: FaultId::of(&item, &code, row.unwrap_or_default()),
         place,
         row: text(0),
         reason: code.parse().ok().and_then(RejectReason::from_code),

@@ -171,3 +171,23 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_row_of_a_file_and_of_a_corrected_sheet_with_the_same_values_is_one_fault() {
+    let rig = Rig::new();
+    let values = r#"{"id":"1","name":"x"}"#;
+    for (raw, values) in [("1,x,", values), (values, ""), ("1,x", "{\"id\":\"1\"}")] {
+        let rejection = Rejection {
+            row: 7,
+            item: None,
+            reason: RejectReason::CheckDigit,
+            note: "",
+            raw: raw.as_bytes(),
+            values,
+        };
+        rig.quarantine.append(&rig.resource, &[rejection]).unwrap();
+    }
+    let ids: Vec<_> = rig.open().into_iter().map(|record| record.id).collect();
+    assert_eq!(ids[0], ids[1]);
+    assert_ne!(ids[0], ids[2]);
+}

@@ -181,14 +181,16 @@ impl CsvRecords {
         raw
     }
 
-    /// The texts of the current record by the machine names of their items.
+    /// The texts of the current record by the machine names of their items; empty ones are left out.
     pub(super) fn values(&self, mapping: &Mapping, encoding: TextEncoding) -> String {
         let mut values = serde_json::Map::new();
         for (at, item) in mapping.items().iter().enumerate() {
             if let Some(column) = mapping.column_of(at).filter(|column| *column < self.fields) {
                 let text = decode::readable(self.field(column), encoding);
-                let text = String::from_utf8_lossy(&text).into_owned();
-                values.insert(item.name.clone(), text.into());
+                if !text.is_empty() {
+                    let text = String::from_utf8_lossy(&text).into_owned();
+                    values.insert(item.name.clone(), text.into());
+                }
             }
         }
         serde_json::Value::Object(values).to_string()

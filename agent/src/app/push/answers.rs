@@ -53,6 +53,8 @@ pub(super) struct Promise {
     stream: StreamId,
     key: KeyHash,
     content: [u8; 16],
+    /// Its number, and those of the answers that leave with the same write.
+    written: Option<(u64, Vec<u64>)>,
 }
 
 impl Answers {
@@ -85,29 +87,40 @@ impl Answers {
             });
         }
         ring.under_way.insert(key);
-        Ok(Known::New(Promise { answers: self.clone(), stream, key, content }))
+        Ok(Known::New(Promise { answers: self.clone(), stream, key, content, written: None }))
     }
 }
 
 impl Promise {
     /// Adds the answer to the write with the rows, and takes the oldest one out.
-    pub(super) fn keep(&self, answer: &Answer, writes: &mut WriteBatch) {
+    pub(super) fn write(&mut self, answer: &Answer, writes: &mut WriteBatch) {
         let mut rings = self.answers.0.lock();
         let ring = rings.entry(self.stream).or_default();
         let number = ring.next;
         ring.next += 1;
-        ring.order.push_back((number, self.key));
-        while ring.order.len() > KEPT {
-            let Some((number, key)) = ring.order.pop_front() else { break };
-            writes.remove(Area::Answers, &order_key(self.stream, number));
-            writes.remove(Area::Answers, &answer_key(self.stream, &key));
-        }
+        let over = (ring.order.len() + 1).saturating_sub(KEPT);
+        let leaving: Vec<_> = ring.order.iter().take(over).copied().collect();
         drop(rings);
+        for (number, key) in &leaving {
+            writes.remove(Area::Answers, &order_key(self.stream, *number));
+            writes.remove(Area::Answers, &answer_key(self.stream, key));
+        }
         let stored = Stored { content: self.content, answer: answer.clone() };
         // Texts and numbers always make JSON; without the answer a repeat would only be taken again.
         let stored = serde_json::to_vec(&stored).unwrap_or_default();
         writes.put(Area::Answers, &answer_key(self.stream, &self.key), stored);
         writes.put(Area::Answers, &order_key(self.stream, number), self.key.to_vec());
+        let leaving = leaving.into_iter().map(|(number, _)| number).collect();
+        self.written = Some((number, leaving));
+    }
+
+    /// The write is durable.
+    pub(super) fn kept(mut self) {
+        let Some((number, leaving)) = self.written.take() else { return };
+        let mut rings = self.answers.0.lock();
+        let ring = rings.entry(self.stream).or_default();
+        ring.order.retain(|(number, _)| !leaving.contains(number));
+        ring.order.push_back((number, self.key));
     }
 }
 
@@ -162,10 +175,11 @@ mod tests {
 
     fn keep(bench: &Bench, answers: &Answers, key: &str, upserts: u64) {
         let known = answers.begin(&bench.store, bench.stream, key.as_bytes(), b"rows").unwrap();
-        let Known::New(promise) = known else { panic!("{key} is new") };
+        let Known::New(mut promise) = known else { panic!("{key} is new") };
         let mut writes = WriteBatch::new();
-        promise.keep(&answer(upserts), &mut writes);
+        promise.write(&answer(upserts), &mut writes);
         bench.store.commit_blocking(writes).unwrap();
+        promise.kept();
     }
 
     fn known(bench: &Bench, answers: &Answers, key: &str) -> Option<u64> {
@@ -197,6 +211,10 @@ mod tests {
         let first = begin();
         assert!(matches!(begin(), Known::UnderWay));
         drop(first);
+        let Known::New(mut second) = begin() else { panic!("the first one failed") };
+        // Its write did not come through either.
+        second.write(&answer(1), &mut WriteBatch::new());
+        drop(second);
         assert!(matches!(begin(), Known::New(_)));
     }
 

@@ -239,7 +239,7 @@ async fn take(
             Some(key) => Some(answers.begin(&store, of.publication.stream, key, &body)?),
             None => None,
         };
-        let promise = match known {
+        let mut promise = match known {
             None => None,
             Some(Known::New(promise)) => Some(promise),
             Some(Known::Answered(answer)) => return Ok((answer, true)),
@@ -251,12 +251,15 @@ async fn take(
         let handed = of.source.hand_over(&store, &entry, handed)?;
         let report = handed.commit(
             |report, writes| {
-                if let Some(promise) = &promise {
-                    promise.keep(&Answer::of(report, &entry), writes);
+                if let Some(promise) = &mut promise {
+                    promise.write(&Answer::of(report, &entry), writes);
                 }
             },
             cancel,
         )?;
+        if let Some(promise) = promise {
+            promise.kept();
+        }
         Ok((Answer::of(&report, &entry), false))
     });
     match work.await.unwrap_or(Err(Stop::Problem(Problem::TooMany))) {
