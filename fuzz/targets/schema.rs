@@ -6,7 +6,9 @@ use hutong_schema::catalogue::{CatalogueEntry, Item};
 use hutong_schema::grant::RowFilter;
 use hutong_schema::limits::BATCH_BYTES_MAX;
 use hutong_schema::row::{RowBuf, RowRef};
-use hutong_schema::wire::v1::{ask::*, command::*, control::*, kind, publish::*, subscribe::*, *};
+use hutong_schema::wire::v1::{
+    ask::*, command::*, control::*, health, kind, publish::*, subscribe::*, *,
+};
 use hutong_schema::wire::{codec, frame};
 use hutong_schema::{digest, geometry, library, rules};
 use serde::{Deserialize, Serialize};
@@ -29,6 +31,7 @@ pub(crate) fn wire(bytes: &[u8]) {
         kind::GRANTS_CHANGED => twice::<GrantsChanged>(body),
         kind::DIGEST_ASK => twice::<DigestAsk>(body),
         kind::DIGEST_ANSWER => twice::<DigestAnswer>(body),
+        kind::HEALTH => twice::<health::Health>(body),
         kind::ROOTS_HELD => twice::<RootsHeld>(body),
         kind::TRUSTED_ROOTS => twice::<TrustedRoots>(body),
         kind::REPUBLISH => twice::<Republish>(body),

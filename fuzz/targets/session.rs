@@ -13,7 +13,7 @@ use hutong_schema::wire::order::node::{self, Acknowledged, Attending, Said};
 use hutong_schema::wire::order::publish::{self, Stored, UNDER_WAY_MAX};
 use hutong_schema::wire::order::{Control, Disorder, Opening, Publish, Subscribe, control};
 use hutong_schema::wire::v1::publish::{Ack, RejectedRow};
-use hutong_schema::wire::v1::{RefusalCode, Refused};
+use hutong_schema::wire::v1::{RefusalCode, Refused, health};
 
 /// Payload bytes that a publish stream may have under way here: a few batches.
 const CREDIT: u64 = 40;
@@ -186,6 +186,11 @@ impl Session {
                 assert!(heartbeat.resources.len() <= control::RESOURCES_MAX);
                 let troubles = heartbeat.resources.iter().flat_map(|report| &report.trouble);
                 troubles.for_each(|why| assert!(why.len() <= control::TROUBLE_BYTES_MAX));
+            }
+            Some(control::Heard::Health(health)) => {
+                assert!(health.troubles.len() <= health::TROUBLES_MAX);
+                let kept = |trouble: &health::Trouble| trouble.text.len() <= health::TEXT_BYTES_MAX;
+                assert!(health.troubles.iter().all(kept));
             }
             Some(control::Heard::Answer(asker, _)) => assert!(asker <= self.asked),
             Some(control::Heard::Goodbye(_)) => self.control.refused = true,

@@ -17,6 +17,7 @@ use hutong_schema::{
     wire::v1::{
         RefusalCode, Refused,
         control::{Depth, DigestFound, Heartbeat, Key, Subject},
+        health::Health,
     },
 };
 use parking_lot::Mutex;
@@ -48,6 +49,7 @@ pub struct Nodes {
     connected: Arc<Mutex<HashMap<NodeNo, Connected>>>,
     copies: Arc<Mutex<HashMap<NodeNo, Sighting>>>,
     roots: Arc<Mutex<HashMap<NodeNo, Vec<[u8; 32]>>>>,
+    healths: Arc<Mutex<HashMap<NodeNo, (i64, Box<Health>)>>>,
     visits: Arc<AtomicU64>,
 }
 
@@ -237,6 +239,25 @@ impl Nodes {
     /// A node said which roots it trusts, by the SHA-256 of each.
     pub fn holds_roots(&self, node: NodeNo, fingerprints: Vec<[u8; 32]>) {
         self.roots.lock().insert(node, fingerprints);
+    }
+
+    /// A node told how it is; whether it needs a person now and did not before. The last one is kept
+    /// also when the node is away: it may be why.
+    pub fn is_told(&self, node: NodeNo, now_ms: i64, health: Health) -> bool {
+        let needs = health.need_person > 0;
+        let before = self.healths.lock().insert(node, (now_ms, Box::new(health)));
+        needs && before.is_none_or(|(_, before)| before.need_person == 0)
+    }
+
+    /// How a node was, and when it told that, milliseconds since 1970 UTC.
+    pub fn health(&self, node: NodeNo) -> Option<(i64, Health)> {
+        let healths = self.healths.lock();
+        healths.get(&node).map(|(at_ms, health)| (*at_ms, Health::clone(health)))
+    }
+
+    /// How many nodes told last that they need a person.
+    pub fn needing_person(&self) -> usize {
+        self.healths.lock().values().filter(|(_, health)| health.need_person > 0).count()
     }
 
     /// Whether a node has said, since the hub started, that it trusts a root.

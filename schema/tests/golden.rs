@@ -15,7 +15,7 @@ use hutong_schema::{
     row::FieldId,
     wire::{
         frame::{self, Message},
-        v1::{ask::*, command::*, control::*, publish::*, subscribe::*, *},
+        v1::{ask::*, command::*, control::*, health::*, publish::*, subscribe::*, *},
     },
 };
 use serde::{Deserialize, Serialize};
@@ -148,6 +148,37 @@ fn control(frames: &mut Frames) {
                 leaves: vec![(key(), [3; 32])],
                 complete: true,
             },
+        },
+    );
+    frames.add(
+        "health",
+        Health {
+            software: "hutong-agent/0.1.0".into(),
+            host: Host {
+                system: "Sample OS 10".into(),
+                kernel: "4.19.90".into(),
+                processors: 2,
+                memory_bytes: 4 << 30,
+                disk_bytes: 500 << 30,
+                disk_free_bytes: 100 << 30,
+            },
+            queues: Queues { batches: 300, bytes: 70_000, cap_bytes: 256 << 20, oldest_ms: 5_000 },
+            troubles_in_all: 2,
+            need_person: 1,
+            troubles: vec![
+                Trouble {
+                    of: "303084122704/000001".into(),
+                    code: Some(1_105),
+                    text: "cloned".into(),
+                    needs_person: true,
+                },
+                Trouble {
+                    of: "grant 7".into(),
+                    code: None,
+                    text: "waits".into(),
+                    needs_person: false,
+                },
+            ],
         },
     );
     frames.add("roots_held", RootsHeld { fingerprints: vec![[5; 32], [6; 32]] });

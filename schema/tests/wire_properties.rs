@@ -32,6 +32,7 @@ fn decode_as_all(body: &[u8]) {
     one::<DigestAnswer>(body);
     one::<Republish>(body);
     one::<RootsHeld>(body);
+    one::<hutong_schema::wire::v1::health::Health>(body);
     one::<TrustedRoots>(body);
     one::<PublishOpen>(body);
     one::<PublishReady>(body);

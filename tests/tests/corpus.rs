@@ -136,7 +136,7 @@ const LIKELY_STEPS: [&[u8]; 4] = [
 fn likely_kinds(what: u8) -> &'static [u8] {
     match what {
         step::GREET => &[kind::HELLO],
-        step::CONTROL => &[kind::HEARTBEAT, kind::DIGEST_ANSWER, kind::ROOTS_HELD],
+        step::CONTROL => &[kind::HEARTBEAT, kind::DIGEST_ANSWER, kind::ROOTS_HELD, kind::HEALTH],
         step::OPEN => &[kind::PUBLISH_OPEN],
         step::PUBLISH => &[kind::BATCH],
         step::SUBSCRIBE => &[kind::CREDIT],

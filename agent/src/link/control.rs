@@ -12,11 +12,12 @@ use hutong_schema::wire::{
         Depth, DigestAnswer, DigestAsk, DigestFound, Goodbye, Heartbeat, Republish, ResourceReport,
         Standing, Subject, TrustedRoots,
     },
+    version::Version,
 };
 use tokio::{sync::mpsc, task::JoinHandle, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-use super::{LinkError, Node, Session, check, session::ControlStream};
+use super::{LinkError, Node, Session, check, health::Told, session::ControlStream};
 use crate::{
     sinks::{self, SinkError, SubscriptionKey},
     spool::StoreError,
@@ -44,7 +45,8 @@ pub(super) async fn attend(
     let (answers, mut answered) = mpsc::channel::<DigestAnswer>(QUESTIONS_MAX);
     let mut order = Attending::default();
     let mut roots = None;
-    let mut reported = Reported::new();
+    let (mut reported, mut told) = (Reported::new(), Told::default());
+    let tells = session.welcome().version >= Version::V2.number();
     // When the session is over, nobody waits for what a check would find.
     let asking = cancel.child_token();
     let _over = asking.clone().drop_guard();
@@ -79,7 +81,14 @@ pub(super) async fn attend(
                 control.writer.send(&answer).await
             }
             Ok(()) = news.changed() => control.writer.send(&node.roots_held()).await,
-            _ = beat.tick() => control.writer.send(&heartbeat(node, &mut reported)).await,
+            _ = beat.tick() => {
+                let health = if tells { told.news(node) } else { None };
+                let sent = control.writer.send(&heartbeat(node, &mut reported)).await;
+                match health {
+                    Some(health) if sent.is_ok() => control.writer.send(&health).await,
+                    Some(_) | None => sent,
+                }
+            }
             gone = session.gone() => return gone,
         };
         if let Err(error) = sent {

@@ -15,6 +15,7 @@ mod deliveries;
 mod endpoint;
 mod entries;
 mod failure;
+mod health;
 mod machine;
 mod node;
 mod probe;

@@ -278,6 +278,11 @@ impl Store {
         self.0.space.used()
     }
 
+    /// Bytes at which reading pauses.
+    pub fn outbox_cap_bytes(&self) -> u64 {
+        self.0.space.cap()
+    }
+
     fn find_stream(&self, node: &NodeName, resource: &ResourceCode) -> Option<StreamId> {
         let published = self.0.published.read();
         let found = published

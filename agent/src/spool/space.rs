@@ -65,6 +65,10 @@ impl Space {
         *used.by_stream.entry(stream).or_default() += bytes;
     }
 
+    pub(super) fn cap(&self) -> u64 {
+        self.cap
+    }
+
     pub(super) fn release(&self, stream: StreamId, bytes: u64) {
         let mut used = self.used.lock();
         used.all = used.all.saturating_sub(bytes);

@@ -48,6 +48,7 @@ fn look_up(office: &Office) -> Result<(), ViewError> {
     set("hutong_nodes_enrolled", nodes as u64);
     set("hutong_nodes_connected", office.nodes.count() as u64);
     set("hutong_nodes_copied", office.nodes.copied(crate::clock::now_ms()) as u64);
+    set("hutong_nodes_needing_person", office.nodes.needing_person() as u64);
     set("hutong_catalogue_entries", entries.len() as u64);
     set("hutong_intake_backlog_bytes", office.intake.backlog().into_iter().sum());
 

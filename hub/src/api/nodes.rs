@@ -9,7 +9,7 @@ use super::{
     admin::Body,
     failure::{Answer, Failed},
     office::Office,
-    types::{ConnectionLine, CopyLine, NodeLine, RetireOrder, RevokeOrder},
+    types::{ConnectionLine, CopyLine, HealthLine, NodeLine, RetireOrder, RevokeOrder},
 };
 use crate::{govern::Command, nodes::Presence};
 
@@ -31,6 +31,7 @@ pub(super) async fn list(State(office): State<Arc<Office>>) -> Answer<Vec<NodeLi
             .nodes
             .copy_of(node.number)
             .map(|seen| CopyLine { address: seen.address.to_string(), at_ms: seen.at_ms }),
+        health: office.nodes.health(node.number).map(|(at_ms, told)| HealthLine::of(at_ms, told)),
     });
     Ok(Json(lines.collect()))
 }

@@ -1,5 +1,6 @@
 //! What the operator's commands and the hub say to each other over the socket, as JSON.
 
+mod health;
 mod status;
 
 use std::collections::BTreeMap;
@@ -11,6 +12,7 @@ use hutong_schema::{
 use jiff::{Timestamp, civil::Date};
 use serde::{Deserialize, Serialize};
 
+pub use health::{HealthLine, TroubleLine};
 pub use status::{
     LibraryLine, PartitionLine, ResourceLine, ResourceTotals, Status, SubscriptionLine,
 };
@@ -104,6 +106,9 @@ pub struct NodeLine {
     /// The second machine with its identity that was refused last, if there was any.
     #[serde(default)]
     pub copy: Option<CopyLine>,
+    /// What it told of itself and its machine last, also when it is away now.
+    #[serde(default)]
+    pub health: Option<HealthLine>,
 }
 
 /// A second machine with a node's identity.

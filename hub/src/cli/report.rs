@@ -5,7 +5,8 @@ use jiff::Timestamp;
 use super::table::{Table, bytes, grouped};
 use crate::{
     api::types::{
-        AuthorityStatus, ConnectionLine, GrantLine, LookupAnswer, NodeLine, Status, TokenLine,
+        AuthorityStatus, ConnectionLine, GrantLine, HealthLine, LookupAnswer, NodeLine, Status,
+        TokenLine,
     },
     intake::disk::DiskLevel,
     reconcile::{Comparison, Difference, Report, Side, Verdict},
@@ -227,8 +228,20 @@ fn notes(line: &NodeLine) -> String {
     {
         notes.push(format!("its certificate ended at {ends:.0}"));
     }
+    notes.extend(line.health.as_ref().and_then(needs_person));
     notes.extend(line.connection.as_ref().map(trouble).filter(|trouble| !trouble.is_empty()));
     notes.join("; ")
+}
+
+/// A mark for a node that cannot go on by itself, with what it told of that last.
+fn needs_person(health: &HealthLine) -> Option<String> {
+    let first = health.troubles.iter().find(|trouble| trouble.needs_person)?;
+    let code = first.code.as_deref().map(|code| format!("{code} ")).unwrap_or_default();
+    let more = match health.need_person {
+        0 | 1 => String::new(),
+        many => format!(" (and {} more)", many - 1),
+    };
+    Some(format!("NEEDS A PERSON: {code}{}: {}{more}", first.of, first.text))
 }
 
 fn trouble(connection: &ConnectionLine) -> String {

@@ -117,6 +117,12 @@ impl Control {
                 self.writer.send(&HeartbeatReply { hub_time_ms: now }).await?;
                 Ok(())
             }
+            Heard::Health(health) => {
+                if peer.rooms().nodes.is_told(peer.node, crate::clock::now_ms(), health) {
+                    tracing::warn!(node = peer.name, "the node has troubles that need a person");
+                }
+                Ok(())
+            }
             Heard::Answer(asker, found) => {
                 // The asker may have given up waiting.
                 let _ = asker.send(found);

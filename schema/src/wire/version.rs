@@ -13,24 +13,27 @@ pub const ALPN_ENROL: &[u8] = b"hutong-enrol/1";
 pub enum Version {
     /// The first.
     V1,
+    /// Nodes tell how they and their machines are (`Health`).
+    V2,
 }
 
 impl Version {
     /// The oldest version this software speaks.
     pub const MIN: Version = Version::V1;
     /// The newest version this software speaks.
-    pub const MAX: Version = Version::V1;
+    pub const MAX: Version = Version::V2;
 
     /// The number in the greeting.
     pub fn number(self) -> u16 {
         match self {
             Self::V1 => 1,
+            Self::V2 => 2,
         }
     }
 
     /// The version of a number.
     pub fn from_number(number: u16) -> Option<Self> {
-        [Self::V1].into_iter().find(|version| version.number() == number)
+        [Self::V1, Self::V2].into_iter().find(|version| version.number() == number)
     }
 }
 
@@ -73,8 +76,10 @@ mod tests {
 
     #[test]
     fn the_newest_common_version_is_chosen() {
-        assert_eq!(negotiate(1, 9), Ok(Version::V1));
-        assert!(negotiate(2, 9).is_err());
+        assert_eq!(negotiate(1, 9), Ok(Version::V2));
+        assert_eq!(negotiate(1, 1), Ok(Version::V1), "an agent of the version before is served");
+        assert_eq!(negotiate(2, 9), Ok(Version::V2));
+        assert!(negotiate(3, 9).is_err());
         assert!(negotiate(9, 1).is_err());
         assert!(negotiate(0, 0).is_err());
     }

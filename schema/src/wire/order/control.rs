@@ -8,7 +8,10 @@ use crate::{
     limits::{CONTROL_FRAME_BYTES_MAX, GREETING_BYTES_MAX, ROOTS_MAX},
     wire::{
         frame::{self, FrameError, Message},
-        v1::control::{DigestAnswer, DigestFound, Goodbye, Heartbeat, Hello, RootsHeld},
+        v1::{
+            control::{DigestAnswer, DigestFound, Goodbye, Heartbeat, Hello, RootsHeld},
+            health::Health,
+        },
         version::{self, Version},
     },
 };
@@ -51,6 +54,8 @@ enum State {
 pub enum Heard<A> {
     /// A sign of life; a reply is due.
     Heartbeat(Heartbeat),
+    /// How the node and its machine are.
+    Health(Health),
     /// An answer for who asked.
     Answer(A, DigestFound),
     /// An answer nobody waits for.
@@ -159,6 +164,10 @@ impl<A> Control<A> {
             }
             (State::Open, Heartbeat::KIND) => {
                 Ok(Heard::Heartbeat(bounded(frame::expect(content)?)))
+            }
+            (State::Open, Health::KIND) => {
+                let health: Health = frame::expect(content)?;
+                Ok(Heard::Health(health.bounded()))
             }
             (State::Open, DigestAnswer::KIND) => {
                 let answer: DigestAnswer = frame::expect(content)?;

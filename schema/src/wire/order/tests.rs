@@ -86,7 +86,8 @@ fn the_control_stream_begins_with_the_greeting_and_only_once() {
     takes("judging", judging, on, &[]);
     takes("judging, greeted again", judging, hello, &[]);
     takes("open, greeted again", open, hello, &[]);
-    let taken = [kind::HEARTBEAT, kind::DIGEST_ANSWER, kind::ROOTS_HELD, kind::GOODBYE];
+    let taken =
+        [kind::HEARTBEAT, kind::DIGEST_ANSWER, kind::ROOTS_HELD, kind::HEALTH, kind::GOODBYE];
     takes("open", open, on, &taken);
     let over = || {
         let mut control = open();

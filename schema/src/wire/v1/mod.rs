@@ -6,6 +6,7 @@
 pub mod ask;
 pub mod command;
 pub mod control;
+pub mod health;
 pub mod json;
 pub mod publish;
 pub mod refusal;
@@ -29,6 +30,7 @@ pub mod kind {
     pub const REPUBLISH: u8 = 0x0A;
     pub const ROOTS_HELD: u8 = 0x0B;
     pub const TRUSTED_ROOTS: u8 = 0x0C;
+    pub const HEALTH: u8 = 0x0D;
 
     pub const PUBLISH_OPEN: u8 = 0x10;
     pub const PUBLISH_READY: u8 = 0x11;
