@@ -21,7 +21,7 @@ pub use place::Place;
 pub use publish::{FileFormat, FileSource, PublishConfig, SourceConfig, SourceMode, TextEncoding};
 pub use read::{ConfigError, Mistake};
 pub use secret::{Secret, SecretError, SecretSource};
-pub use subscribe::{AfterGrant, FilesSink, GrantChoice, SinkConfig, SqlSink, SubscribeConfig};
+pub use subscribe::{AfterGrant, FilesSink, GrantChoice, SinkConfig, SqlSink, SubscribeConfig, WebhookSink};
 
 /// Everything that is configured.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -35,7 +35,7 @@ use crate::{
     config::{AfterGrant, Config, FileFormat, GrantChoice, NodeConfig, SinkConfig},
     link::{Dialler, Fatal, Hindrance, LinkError, Node, NodeOptions, Process, SubscriptionOptions},
     quarantine::Quarantine,
-    sinks::{Disposal, LineFormat, SinkError, SinkOptions, SqlOptions},
+    sinks::{Disposal, LineFormat, SinkError, SinkOptions, SqlOptions, WebhookOptions},
     spool::{Store, StoreError, StoreOptions, StreamId},
 };
 
@@ -292,6 +292,12 @@ impl Agent {
                     table: sql.table.clone(),
                     create: sql.create,
                 })),
+                SinkConfig::Webhook(webhook) => SinkOptions::Webhook(Box::new(WebhookOptions {
+                    url: webhook.url.clone(),
+                    token: webhook.token.clone(),
+                    ca_file: webhook.ca_file.clone(),
+                })),
+                SinkConfig::Stdout => SinkOptions::Stdout,
             },
             disposal: match each.withdrawn {
                 AfterGrant::Keep => Disposal::KeepAside,

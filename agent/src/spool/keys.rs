@@ -33,6 +33,8 @@ pub enum Area {
     Nodes,
     /// Pieces of delivered files: image, number of the piece → its hash.
     Pieces,
+    /// What a subscriber's web service has not taken yet: the subscription's key.
+    Outgoing,
 }
 
 impl Area {
@@ -45,6 +47,7 @@ impl Area {
             Self::Subscriptions => 4,
             Self::Nodes => 5,
             Self::Pieces => 6,
+            Self::Outgoing => 7,
         }
     }
 
