@@ -18,10 +18,15 @@ mod subscribe;
 
 pub use database::{DatabaseConfig, DatabaseUrl, DatabaseUrlError, Dialect};
 pub use place::Place;
-pub use publish::{FileFormat, FileSource, PublishConfig, SourceConfig, SourceMode, TextEncoding};
+pub use publish::{
+    FileFormat, FileSource, PublishConfig, Replication, SourceConfig, SourceMode, SqlFrom, SqlMode,
+    SqlSource, TextEncoding, Watermark,
+};
 pub use read::{ConfigError, Mistake};
 pub use secret::{Secret, SecretError, SecretSource};
-pub use subscribe::{AfterGrant, FilesSink, GrantChoice, SinkConfig, SqlSink, SubscribeConfig, WebhookSink};
+pub use subscribe::{
+    AfterGrant, FilesSink, GrantChoice, SinkConfig, SqlSink, SubscribeConfig, WebhookSink,
+};
 
 /// Everything that is configured.
 #[derive(Clone, Debug, PartialEq, Eq)]

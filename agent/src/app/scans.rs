@@ -25,6 +25,9 @@ const OFFER: Duration = Duration::from_millis(25);
 /// A file that changed while it was read is read again after this time.
 const UNSTABLE: Duration = Duration::from_secs(2);
 
+/// A source that was not read to its end is tried again after this time at the latest.
+const AGAIN: Duration = Duration::from_secs(30);
+
 /// One source with everything that a scan of it concerns.
 pub(super) struct Mounted {
     pub(super) node: Arc<Node>,
@@ -96,7 +99,7 @@ impl Scans {
             self.tasks.spawn(async move {
                 let well = scans.scan(&mounted).await;
                 drop(turn);
-                mounted.reschedule();
+                mounted.reschedule(well);
                 mounted.node.scan_ended(&mounted.publication, well);
             });
         }
@@ -231,7 +234,10 @@ impl Mounted {
         }
     }
 
-    fn reschedule(&self) {
-        *self.due.lock() = Some(Instant::now() + self.source.config.rescan);
+    fn reschedule(&self, well: bool) {
+        let rescan = self.source.config.rescan;
+        // A source that could not be read may be back soon.
+        let after = if well { rescan } else { rescan.min(AGAIN) };
+        *self.due.lock() = Some(Instant::now() + after);
     }
 }

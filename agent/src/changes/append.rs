@@ -6,17 +6,18 @@ use hutong_schema::digest::key_hash;
 use super::outbound::Outbound;
 use super::publication::{Resend, Scan, ScanOutcome, ScanReport, Stop};
 use super::record::SourceRecord;
+use crate::config::FileSource;
 use crate::quarantine::Staged;
-use crate::sources::{FileMark, Next, Position, Row, Source, SourceError};
+use crate::sources::{FileMark, Mark, Next, Position, Row, Rows, Source, SourceError};
 use crate::spool::{Replace, StoreError, WriteBatch};
 
-pub(super) fn scan(mut scan: Scan<'_>) -> Result<ScanOutcome, Stop> {
-    let mark = scan.mark()?;
+pub(super) fn scan(mut scan: Scan<'_>, file: &FileSource) -> Result<ScanOutcome, Stop> {
+    let mark = scan.mark(file)?;
     let mut resend = scan.resend()?;
-    if scan.unchanged(&mark) && resend.is_empty() {
+    if scan.unchanged(&Mark::File(mark)) && resend.is_empty() {
         return Ok(ScanOutcome::Unchanged);
     }
-    let path = &scan.file.path;
+    let path = &file.path;
     let unreadable = |source| SourceError::Read { path: path.clone(), source };
     if let Some(position) = scan.record.position {
         let known = scan.record.mark.map_or(Ok(true), |mark| mark.still_begins(path));
@@ -33,9 +34,9 @@ pub(super) fn scan(mut scan: Scan<'_>) -> Result<ScanOutcome, Stop> {
         out.marker(BatchKind::ReplaceBegin, WriteBatch::new())?;
     }
     if !resend.is_empty() {
-        send_again(&scan, &mut out, &mut resend)?;
+        send_again(&scan, file, &mut out, &mut resend)?;
     }
-    let source = scan.open(scan.record.position, true)?;
+    let source = scan.open(file, scan.record.position, true)?;
     let staged = scan.publication.quarantine.stage(&scan.entry.code);
     let mut pass = Pass { out, source, staged, read: 0, uncounted: 0, rejected: 0 };
     pass.read(&mut scan)?;
@@ -70,7 +71,7 @@ impl Pass<'_> {
             match next {
                 Next::Row => self.out.upsert(&row),
                 Next::Refused(refusal) => {
-                    scan.refuse(&mut self.staged, &self.source, &row, refusal, "")?;
+                    scan.refuse(&mut self.staged, &self.source.raw(), &row, refusal, "")?;
                 }
                 Next::End => {}
             }
@@ -105,7 +106,7 @@ impl Pass<'_> {
         let (read, rejected) = (self.read, self.rejected + self.staged.rows());
         // A line that is still being written is not read: the file is then not read to its end.
         let complete = position.offset == mark.through;
-        scan.record.scanned = complete.then(|| scan.scanned(mark, read, rejected));
+        scan.record.scanned = complete.then(|| scan.scanned(Mark::File(mark), read, rejected));
         let mut writes = self.writes(&mut scan, position)?;
         resend.forget(scan.stream(), &mut writes);
         if scan.replacing() {
@@ -126,13 +127,18 @@ impl Pass<'_> {
 }
 
 /// Sends the asked keys as the part of the file read so far has them, or their removal.
-fn send_again(scan: &Scan<'_>, out: &mut Outbound<'_>, resend: &mut Resend) -> Result<(), Stop> {
+fn send_again(
+    scan: &Scan<'_>,
+    file: &FileSource,
+    out: &mut Outbound<'_>,
+    resend: &mut Resend,
+) -> Result<(), Stop> {
     let SourceRecord { position: Some(until), .. } = scan.record else {
         // The whole file is about to be read. A key that is nowhere in it still needs its removal,
         // which must come before the rows that follow.
         return removals(out, resend);
     };
-    let mut source = scan.open(None, true)?;
+    let mut source = scan.open(file, None, true)?;
     let mut row = Row::default();
     while source.position().offset < until.offset {
         match source.next(&mut row)? {

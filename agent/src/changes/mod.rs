@@ -10,9 +10,13 @@
 mod append;
 mod outbound;
 mod publication;
+mod query;
 mod record;
+mod replication;
 mod snapshot;
 mod table;
+mod watermark;
+mod whole;
 
 pub use publication::{Publication, ScanError, ScanOutcome, ScanReport};
 pub use record::{SourceRecord, Waiting, WaitingReason};

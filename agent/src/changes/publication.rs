@@ -10,11 +10,15 @@ use tokio_util::sync::CancellationToken;
 
 use super::outbound::Outbound;
 use super::record::{Scanned, SourceRecord, Waiting};
-use super::{append, snapshot};
+use super::whole::Whole;
+use super::{append, query, snapshot};
 use crate::config::{FileSource, PublishConfig, SourceConfig, SourceMode};
 use crate::quarantine::{Quarantine, QuarantineError, Rejection, Staged};
-use crate::sources::{FileMark, Position, Refusal, Row, Source, SourceError, SourceOptions};
+use crate::sources::{
+    FileMark, Mark, Position, Refusal, Row, Rows, Source, SourceError, SourceOptions,
+};
 use crate::spool::{Area, Replace, Store, StoreError, StreamId, StreamState, WriteBatch};
+use crate::sql::SqlError;
 
 /// A resource that this agent publishes from a file.
 #[derive(Clone, Debug)]
@@ -94,11 +98,13 @@ impl Publication {
             return Ok(ScanOutcome::NoEpoch);
         }
         let record = SourceRecord::load(store, self.stream)?;
-        let SourceConfig::File(file) = &self.config.source;
-        let scan = Scan { publication: self, file, store, entry, cancel, state, record };
-        let result = match file.mode {
-            SourceMode::Snapshot => snapshot::scan(scan),
-            SourceMode::Append => append::scan(scan),
+        let scan = Scan { publication: self, store, entry, cancel, state, record };
+        let result = match &self.config.source {
+            SourceConfig::File(file) => match file.mode {
+                SourceMode::Snapshot => snapshot::scan(scan, Whole::File(file)),
+                SourceMode::Append => append::scan(scan, file),
+            },
+            SourceConfig::Sql(source) => query::scan(scan, source),
         };
         match result {
             // A conflict: the stream was begun anew meanwhile, nothing of the rest was appended.
@@ -113,26 +119,30 @@ impl Publication {
     }
 
     /// Releases the deletes of the snapshot that waits; the next scan sends them if the file is still
-    /// the same. `false` if nothing waits.
+    /// the same. `false` if nothing waits. Of a database, all rows are compared by the next scan.
     ///
     /// # Errors
     /// When the store fails.
     pub async fn confirm(&self, store: &Store) -> Result<bool, StoreError> {
         let mut record = SourceRecord::load(store, self.stream)?;
-        let Some(waiting) = record.waiting.take() else { return Ok(false) };
-        record.confirmed = Some(waiting.mark);
+        let waiting = record.waiting.take();
+        let released = waiting.is_some();
+        if !released && record.database.is_none() {
+            return Ok(false);
+        }
+        record.confirmed = waiting.map(|waiting| waiting.mark);
         record.scanned = None;
+        record.database = None;
         let mut writes = WriteBatch::new();
         record.save(self.stream, &mut writes)?;
         store.commit(writes).await?;
-        Ok(true)
+        Ok(released)
     }
 }
 
 /// Everything a scan needs.
 pub(super) struct Scan<'a> {
     pub(super) publication: &'a Publication,
-    pub(super) file: &'a FileSource,
     pub(super) store: &'a Store,
     pub(super) entry: &'a CatalogueEntry,
     pub(super) cancel: &'a CancellationToken,
@@ -160,6 +170,12 @@ impl From<QuarantineError> for Stop {
     }
 }
 
+impl From<SqlError> for Stop {
+    fn from(error: SqlError) -> Self {
+        Self::Source(error.into())
+    }
+}
+
 impl From<SourceError> for Stop {
     fn from(error: SourceError) -> Self {
         Self::Source(error)
@@ -181,29 +197,38 @@ impl<'a> Scan<'a> {
     }
 
     /// The mark of the whole file.
-    pub(super) fn mark(&self) -> Result<FileMark, Stop> {
-        let path = &self.file.path;
+    pub(super) fn mark(&self, file: &FileSource) -> Result<FileMark, Stop> {
+        let path = &file.path;
         FileMark::whole(path).map_err(|source| SourceError::of_open(path, source).into())
     }
 
-    pub(super) fn open(&self, from: Option<Position>, whole_lines: bool) -> Result<Source, Stop> {
+    pub(super) fn open(
+        &self,
+        file: &FileSource,
+        from: Option<Position>,
+        whole_lines: bool,
+    ) -> Result<Source, Stop> {
         let options = SourceOptions {
-            path: &self.file.path,
-            format: self.file.format,
-            encoding: self.file.encoding,
+            path: &file.path,
+            format: file.format,
+            encoding: file.encoding,
             from,
             whole_lines,
         };
         let source = Source::open(options, self.entry)?;
-        if !source.unknown_columns().is_empty() {
-            tracing::warn!(resource = %self.entry.code, columns = ?source.unknown_columns(),
-                "columns that the catalogue entry does not have are ignored");
-        }
+        self.tell_unknown(source.unknown_columns());
         Ok(source)
     }
 
+    pub(super) fn tell_unknown(&self, columns: &[String]) {
+        if !columns.is_empty() {
+            tracing::warn!(resource = %self.entry.code, ?columns,
+                "columns that the catalogue entry does not have are ignored");
+        }
+    }
+
     /// Whether the file is the one that was read last, and nothing else asks for reading it.
-    pub(super) fn unchanged(&self, mark: &FileMark) -> bool {
+    pub(super) fn unchanged(&self, mark: &Mark) -> bool {
         let same = |scanned: &Scanned| {
             scanned.settled
                 && scanned.entry_version == self.entry.version
@@ -212,9 +237,12 @@ impl<'a> Scan<'a> {
         self.state.replace != Replace::Due && self.record.scanned.as_ref().is_some_and(same)
     }
 
-    pub(super) fn scanned(&self, mark: FileMark, rows: u64, rejected: u64) -> Scanned {
-        let modified = u64::try_from(mark.identity.modified_ns).map(Duration::from_nanos);
-        let age = modified.ok().and_then(|modified| {
+    pub(super) fn scanned(&self, mark: Mark, rows: u64, rejected: u64) -> Scanned {
+        let modified = match mark {
+            Mark::File(file) => u64::try_from(file.identity.modified_ns).ok(),
+            Mark::Query(_) => None,
+        };
+        let age = modified.map(Duration::from_nanos).and_then(|modified| {
             SystemTime::now().duration_since(UNIX_EPOCH).ok()?.checked_sub(modified)
         });
         let settled = age.is_some_and(|age| age > TIME_STEP);
@@ -225,15 +253,14 @@ impl<'a> Scan<'a> {
     pub(super) fn refuse(
         &self,
         staged: &mut Staged,
-        source: &Source,
+        raw: &[u8],
         row: &Row,
         refusal: Refusal,
         note: &str,
     ) -> Result<(), QuarantineError> {
         let Refusal { field, reason } = refusal;
-        let raw = source.raw();
         let item = self.entry.item(field);
-        staged.push(&Rejection { row: row.number, item, reason, note, raw: &raw })
+        staged.push(&Rejection { row: row.number, item, reason, note, raw })
     }
 
     /// Keys that are to be sent again whatever the image says.

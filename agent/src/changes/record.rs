@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::sources::{FileMark, Position};
+use crate::sources::{FileMark, Mark, Position};
 use crate::spool::{Area, Store, StoreError, StreamId, WriteBatch};
 
 /// What is remembered of a source. Written with the batches that it speaks of, in one commit.
@@ -17,15 +17,26 @@ pub struct SourceRecord {
     pub mark: Option<FileMark>,
     /// Why deletes are held back.
     pub waiting: Option<Waiting>,
-    /// The file whose deletes a person confirmed.
-    pub confirmed: Option<FileMark>,
+    /// What a person confirmed the deletes of.
+    pub confirmed: Option<Mark>,
+    /// Where the changes of a database go on: a watermark, or a position in its log.
+    pub database: Option<DatabasePosition>,
+}
+
+/// Where the changes of a database go on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DatabasePosition {
+    /// What identifies the place: a watermark's text, or a log position.
+    pub at: String,
+    /// When all rows were compared last, seconds since 1970 UTC.
+    pub compared: i64,
 }
 
 /// A completed scan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Scanned {
-    /// The file.
-    pub mark: FileMark,
+    /// What was read.
+    pub mark: Mark,
     /// Whether the file was old enough for its time to tell a later change: many systems count in
     /// steps of up to two seconds.
     pub settled: bool,
@@ -46,8 +57,8 @@ pub struct Waiting {
     pub deletes: u64,
     /// Rows that the hub holds.
     pub of: u64,
-    /// The file, to be recognised when it is confirmed.
-    pub mark: FileMark,
+    /// What was read, to be recognised when it is confirmed.
+    pub mark: Mark,
     /// More, such as the read error.
     pub detail: String,
 }

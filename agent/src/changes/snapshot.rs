@@ -1,4 +1,4 @@
-//! A file that holds all rows, compared with the accepted image.
+//! A source that holds all rows, compared with the accepted image.
 
 use std::ops::ControlFlow;
 
@@ -10,22 +10,22 @@ use super::outbound::Outbound;
 use super::publication::{Resend, Scan, ScanOutcome, ScanReport, Stop, duplicate};
 use super::record::{Waiting, WaitingReason};
 use super::table::{KeyTable, Sight, leaf_start};
+use super::whole::Whole;
 use crate::quarantine::Staged;
-use crate::sources::{FileMark, Next, Row, Source, SourceError};
+use crate::sources::{Mark, Next, QueryMark, Row, Rows};
 use crate::spool::{Replace, StoreError, WriteBatch};
 
-pub(super) fn scan(mut scan: Scan<'_>) -> Result<ScanOutcome, Stop> {
+pub(super) fn scan(mut scan: Scan<'_>, whole: Whole<'_>) -> Result<ScanOutcome, Stop> {
     if !scan.state.is_drained() {
         return Ok(ScanOutcome::NotDrained);
     }
-    let mark = scan.mark()?;
+    let mark = whole.mark(&scan)?;
     let mut resend = scan.resend()?;
     if scan.unchanged(&mark) && resend.is_empty() {
         return Ok(scan.record.waiting.take().map_or(ScanOutcome::Unchanged, ScanOutcome::Waiting));
     }
-    let confirmed = scan.record.confirmed.is_some_and(|confirmed| confirmed.same_content(&mark));
-    let source = scan.open(None, false)?;
-    if source.identity()? != mark.identity {
+    let source = whole.open(&scan)?;
+    if !source.is_still(&mark)? {
         return Ok(ScanOutcome::Unstable);
     }
     let begins = scan.state.replace == Replace::Due;
@@ -44,7 +44,14 @@ pub(super) fn scan(mut scan: Scan<'_>) -> Result<ScanOutcome, Stop> {
         pass.out.marker(BatchKind::ReplaceBegin, WriteBatch::new())?;
     }
     pass.read(&scan, &mark, &mut resend)?;
-    let waiting = if confirmed { None } else { pass.must_wait(&scan, mark) };
+    if let Some(broken) = pass.broken.take_if(|_| whole.heals()) {
+        // What was read is true, and is sent; what is missing is not known.
+        pass.out.flush(WriteBatch::new())?;
+        pass.out.settle()?;
+        return Ok(ScanOutcome::Trouble(broken));
+    }
+    let waiting = pass.must_wait(&scan, mark);
+    let waiting = waiting.filter(|waiting| !whole.confirmed(waiting, scan.record.confirmed));
     if waiting.is_none() {
         pass.deletes(&scan)?;
     }
@@ -52,14 +59,14 @@ pub(super) fn scan(mut scan: Scan<'_>) -> Result<ScanOutcome, Stop> {
     pass.finish(scan, mark, resend, waiting)
 }
 
-/// One reading of the file.
+/// One reading of the source.
 struct Pass<'a> {
     /// A replacement begins with this reading: what was named before it does not count.
     names_all: bool,
     table: KeyTable,
     out: Outbound<'a>,
     staged: Staged,
-    source: Source,
+    source: Box<dyn Rows>,
     read: u64,
     broken: Option<String>,
     /// Refused rows whose key could not be read.
@@ -85,7 +92,7 @@ fn load_image(scan: &Scan<'_>) -> Result<KeyTable, StoreError> {
 
 impl Pass<'_> {
     /// Reads all rows; inserts and updates go to the outbox.
-    fn read(&mut self, scan: &Scan<'_>, mark: &FileMark, resend: &mut Resend) -> Result<(), Stop> {
+    fn read(&mut self, scan: &Scan<'_>, mark: &Mark, resend: &mut Resend) -> Result<(), Stop> {
         let mut row = Row::default();
         let columns: Vec<FieldId> = scan.entry.columns().iter().map(|item| item.id).collect();
         let mut scratch = Vec::new();
@@ -94,11 +101,7 @@ impl Pass<'_> {
                 Ok(Next::End) => break,
                 Ok(Next::Row) => None,
                 Ok(Next::Refused(refusal)) => Some(refusal),
-                Err(
-                    error @ (SourceError::Read { .. }
-                    | SourceError::Form { .. }
-                    | SourceError::Missing(_)),
-                ) => {
+                Err(error) => {
                     self.broken = Some(error.to_string());
                     break;
                 }
@@ -115,7 +118,7 @@ impl Pass<'_> {
                     // Its accepted version stays; sending the key again is for when it is corrected.
                     resend.take(&key_hash(row.key()));
                 }
-                scan.refuse(&mut self.staged, &self.source, &row, refusal, "")?;
+                scan.refuse(&mut self.staged, &self.source.raw(), &row, refusal, "")?;
                 continue;
             }
             let hash = key_hash(row.key());
@@ -131,7 +134,8 @@ impl Pass<'_> {
                     let first =
                         first.map_or("an earlier row".to_owned(), |row| format!("row {row}"));
                     let note = format!("{first} has the same key");
-                    scan.refuse(&mut self.staged, &self.source, &row, duplicate(), &note)?;
+                    let raw = self.source.raw();
+                    scan.refuse(&mut self.staged, &raw, &row, duplicate(), &note)?;
                     continue;
                 }
             };
@@ -148,8 +152,8 @@ impl Pass<'_> {
     }
 
     /// A file that changes while it is read is neither the old one nor the new one.
-    fn stable(&mut self, mark: &FileMark) -> Result<(), Stop> {
-        if self.source.identity()? == mark.identity {
+    fn stable(&mut self, mark: &Mark) -> Result<(), Stop> {
+        if self.source.is_still(mark)? {
             return Ok(());
         }
         self.out.settle()?;
@@ -157,7 +161,7 @@ impl Pass<'_> {
     }
 
     /// Whether a person must look before the hub deletes anything.
-    fn must_wait(&self, scan: &Scan<'_>, mark: FileMark) -> Option<Waiting> {
+    fn must_wait(&self, scan: &Scan<'_>, mark: Mark) -> Option<Waiting> {
         let (deletes, of) = (self.table.unseen(), self.table.loaded());
         let percent = u64::from(scan.publication.config.max_delete_percent);
         let reason = if self.broken.is_some() {
@@ -172,6 +176,10 @@ impl Pass<'_> {
             WaitingReason::RefusedInReplacement
         } else {
             return None;
+        };
+        let mark = match mark {
+            Mark::Query(_) => Mark::Query(QueryMark { deletes }),
+            Mark::File(_) => mark,
         };
         Some(Waiting { reason, deletes, of, mark, detail: self.broken.clone().unwrap_or_default() })
     }
@@ -220,7 +228,7 @@ impl Pass<'_> {
     fn finish(
         mut self,
         mut scan: Scan<'_>,
-        mark: FileMark,
+        mark: Mark,
         resend: Resend,
         waiting: Option<Waiting>,
     ) -> Result<ScanOutcome, Stop> {

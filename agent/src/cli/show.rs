@@ -13,7 +13,7 @@ use crate::{
         socket::{self, Request, SocketError},
         store_options,
     },
-    config::{Config, SourceConfig},
+    config::{Config, Secret, SourceConfig},
     link::catalogue,
     spool::Store,
 };
@@ -98,9 +98,19 @@ pub(super) fn check(config: &Config) -> anyhow::Result<ExitCode> {
             }
         }
         for publish in &node.publish {
-            let SourceConfig::File(file) = &publish.source;
-            if let Err(error) = std::fs::File::open(&file.path) {
-                problems.push(format!("{}: {}: {error}", publish.resource, file.path.display()));
+            match &publish.source {
+                SourceConfig::File(file) => {
+                    if let Err(error) = std::fs::File::open(&file.path) {
+                        let path = file.path.display();
+                        problems.push(format!("{}: {path}: {error}", publish.resource));
+                    }
+                }
+                SourceConfig::Sql(sql) => {
+                    if let Some(Err(error)) = sql.database.password.as_ref().map(Secret::read) {
+                        let error = hutong_schema::words::in_full(&error);
+                        problems.push(format!("{}: {error}", publish.resource));
+                    }
+                }
             }
             if let Some(entries) = &registered
                 && !entries.iter().any(|entry| entry.code == publish.resource)

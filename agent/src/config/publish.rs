@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use hutong_schema::ids::ResourceCode;
 
+use super::DatabaseConfig;
+
 /// `[[node.publish]]`: one resource and where its rows come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublishConfig {
@@ -24,6 +26,8 @@ pub struct PublishConfig {
 pub enum SourceConfig {
     /// `path`: one file that stays where it is.
     File(FileSource),
+    /// `sql`: a query of a database.
+    Sql(Box<SqlSource>),
 }
 
 impl SourceConfig {
@@ -31,6 +35,7 @@ impl SourceConfig {
     pub fn place(&self) -> String {
         match self {
             Self::File(file) => file.path.display().to_string(),
+            Self::Sql(sql) => sql.database.url.to_string(),
         }
     }
 }
@@ -46,6 +51,60 @@ pub struct FileSource {
     pub encoding: TextEncoding,
     /// What the file means.
     pub mode: SourceMode,
+}
+
+/// A query, or a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SqlSource {
+    /// The database.
+    pub database: DatabaseConfig,
+    /// What is read from it.
+    pub from: SqlFrom,
+    /// How changes are found.
+    pub mode: SqlMode,
+    /// A query from which nothing came for so long is given up.
+    pub patience: Duration,
+}
+
+/// What is read from a database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SqlFrom {
+    /// A table or view, with its schema before a point if it has one.
+    Table(String),
+    /// A SELECT.
+    Query(String),
+}
+
+/// How the changes of a database are found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SqlMode {
+    /// All rows are read and compared: sees every change and delete, and costs a whole reading.
+    Snapshot,
+    /// Rows above a watermark are read; all of them now and then, to see deletes.
+    Watermark(Watermark),
+    /// PostgreSQL tells its changes from a replication slot.
+    Replication(Replication),
+}
+
+/// A column that grows with every change of a row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Watermark {
+    /// The column: a time, or a whole number.
+    pub column: String,
+    /// Rows so far below the highest value are read again, since transactions commit late: seconds
+    /// for a time, a difference for a number.
+    pub overlap: u64,
+    /// All rows are compared after this time; `None` for never.
+    pub compare: Option<Duration>,
+}
+
+/// A replication slot of PostgreSQL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replication {
+    /// Its name; it is created when it is not there.
+    pub slot: String,
+    /// The publication that names the table.
+    pub publication: String,
 }
 
 /// Form of a data file.

@@ -12,6 +12,7 @@ use super::{Config, DEFAULT_OUTBOX_CAP, DEFAULT_STORE_CACHE, NodeConfig};
 
 mod database;
 mod publish;
+mod sql;
 mod subscribe;
 
 /// The configuration cannot be used.

@@ -21,16 +21,77 @@ fn the_sample_is_valid_and_shows_the_defaults() {
     assert_eq!(config.outbox_cap_bytes, DEFAULT_OUTBOX_CAP);
     assert_eq!(config.store_cache_bytes, DEFAULT_STORE_CACHE);
     let publish = &config.nodes[0].publish;
-    let file = |each: &PublishConfig| {
-        let SourceConfig::File(file) = &each.source;
-        file.clone()
-    };
-    assert_eq!(file(&publish[0]).mode, SourceMode::Snapshot);
+    let files: Vec<&FileSource> = publish.iter().filter_map(file).collect();
+    assert_eq!(files[0].mode, SourceMode::Snapshot);
     assert_eq!(publish[0].rescan, Duration::from_secs(300));
     assert_eq!(publish[0].max_delete_percent, 10);
-    assert!(publish.iter().any(|each| file(each).mode == SourceMode::Append));
-    assert!(publish.iter().any(|each| file(each).encoding == TextEncoding::Gb18030));
+    assert!(files.iter().any(|each| each.mode == SourceMode::Append));
+    assert!(files.iter().any(|each| each.encoding == TextEncoding::Gb18030));
     assert_eq!(config.nodes[0].subscribe[0].grant, GrantChoice::All);
+}
+
+fn file(publish: &PublishConfig) -> Option<&FileSource> {
+    match &publish.source {
+        SourceConfig::File(file) => Some(file),
+        SourceConfig::Sql(_) => None,
+    }
+}
+
+fn sql(settings: &str) -> String {
+    format!(
+        "[hub]\naddress = \"hub.example:7443\"\n[[node]]\nname = \"n1\"\n[[node.publish]]\n\
+         resource = \"301001/000001\"\n[node.publish.sql]\n{settings}\n"
+    )
+}
+
+#[test]
+fn a_database_is_read_by_table_or_query_in_three_modes() {
+    let read = |settings: &str| {
+        let config = Config::parse(&sql(settings), Path::new("/etc/hutong")).unwrap();
+        match config.nodes[0].publish[0].source.clone() {
+            SourceConfig::Sql(sql) => *sql,
+            SourceConfig::File(file) => panic!("{file:?}"),
+        }
+    };
+    let whole = read("url = \"sqlite:rows.db\"\nquery = \"SELECT 1;\"");
+    assert_eq!(whole.mode, SqlMode::Snapshot);
+    assert_eq!(whole.from, SqlFrom::Query("SELECT 1".to_owned()));
+    assert_eq!(whole.database.url.as_str(), "/etc/hutong/rows.db");
+    let mode =
+        read("url = \"mysql://a@b/c\"\ntable = \"t\"\nmode = \"watermark\"\nwatermark = \"n\"")
+            .mode;
+    let compare = Some(Duration::from_secs(86_400));
+    assert_eq!(
+        mode,
+        SqlMode::Watermark(Watermark { column: "n".to_owned(), overlap: 60, compare })
+    );
+}
+
+#[test]
+fn mistakes_of_a_database_are_named_and_its_password_is_not_repeated() {
+    let named = |settings: &str| mistakes(&sql(settings)).join("\n");
+    let secret = named("url = \"postgres://a:secret@b/c\"\ntable = \"t\"");
+    assert!(
+        secret.contains("sql.url it holds a password") && !secret.contains("secret@"),
+        "{secret}"
+    );
+    assert!(
+        named("url = \"postgres://a@b/c\"\ntable = \"t\"\npassword = \"x\"")
+            .contains("secret in the open")
+    );
+    let found = named(
+        "url = \"mysql://a@b/c\"\nquery = \"q\"\nmode = \"replication\"\nslot = \"No!\"\noverlap = 1",
+    );
+    for expected in [
+        "sql.slot",
+        "sql.publication is missing",
+        "sql.query cannot",
+        "sql.mode",
+        "sql.overlap has no meaning",
+    ] {
+        assert!(found.contains(expected), "{expected} in {found}");
+    }
+    assert!(named("url = \"sqlite:x\"").contains("sql.table is missing"));
 }
 
 #[test]

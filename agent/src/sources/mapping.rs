@@ -121,6 +121,11 @@ impl Mapping {
         }
     }
 
+    /// The name is wanted for something else than an item.
+    pub(super) fn know(&mut self, name: &str) {
+        self.unknown.retain(|unknown| unknown != name);
+    }
+
     fn named(&self, item: usize) -> String {
         let item = &self.items[item];
         if item.label.is_empty() {

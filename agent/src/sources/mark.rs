@@ -29,6 +29,33 @@ impl Identity {
     }
 }
 
+/// What was read: enough to recognise it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Mark {
+    /// A file.
+    File(FileMark),
+    /// A query, which can give other rows each time.
+    Query(QueryMark),
+}
+
+/// What a person was shown of a query whose deletes wait.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueryMark {
+    /// Deletes that wait.
+    pub deletes: u64,
+}
+
+impl Mark {
+    /// Whether two marks are of the same whole content. Of two readings of a query nobody knows.
+    pub fn same_content(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::File(one), Self::File(other)) => one.same_content(other),
+            (Self::File(_) | Self::Query(_), Self::File(_) | Self::Query(_)) => false,
+        }
+    }
+}
+
 /// A file up to an offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileMark {

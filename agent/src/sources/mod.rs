@@ -11,17 +11,22 @@ mod jsonl;
 mod mapping;
 mod mark;
 mod row;
+mod sql;
+mod tuple;
 
 use std::path::{Path, PathBuf};
 
 use hutong_schema::catalogue::CatalogueEntry;
 
 use crate::config::{FileFormat, TextEncoding};
+use crate::sql::SqlError;
 
 pub use input::RECORD_BYTES_MAX;
 pub use mapping::Mapping;
-pub use mark::{FileMark, Identity};
+pub use mark::{FileMark, Identity, Mark, QueryMark};
 pub use row::{Refusal, Row};
+pub use sql::SqlRows;
+pub use tuple::{TupleRow, readable};
 
 /// What a source yields next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +62,39 @@ pub enum SourceError {
         /// What is wrong and what to do.
         detail: String,
     },
+    /// The database.
+    #[error(transparent)]
+    Database(#[from] SqlError),
+    /// What a query gives does not fit the entry.
+    #[error("{place}: {detail}")]
+    Query {
+        /// The database.
+        place: String,
+        /// What is wrong and what to do.
+        detail: String,
+    },
+}
+
+/// Rows of a source, one at a time.
+pub trait Rows {
+    /// The next row.
+    ///
+    /// # Errors
+    /// When the source cannot be read further.
+    fn next(&mut self, row: &mut Row) -> Result<Next, SourceError>;
+
+    /// The last row as it stands in the source, readable.
+    fn raw(&self) -> Vec<u8>;
+
+    /// Names of columns that the entry does not have.
+    fn unknown_columns(&self) -> &[String];
+
+    /// Whether the source is still what was marked: one that changes while it is read is neither the
+    /// old one nor the new one.
+    ///
+    /// # Errors
+    /// When it cannot be looked at.
+    fn is_still(&self, mark: &Mark) -> Result<bool, SourceError>;
 }
 
 impl SourceError {
@@ -138,16 +176,29 @@ impl Source {
         Ok(Self { path: path.to_owned(), mapping, records, encoding, text: String::new() })
     }
 
-    /// Names of columns that the entry does not have.
-    pub fn unknown_columns(&self) -> &[String] {
+    /// Where the row after the last one begins.
+    pub fn position(&self) -> Position {
+        match &self.records {
+            Records::Csv(records) => records.position(),
+            Records::Jsonl(lines) => lines.position(),
+        }
+    }
+
+    fn identity(&self) -> Result<Identity, SourceError> {
+        let input = match &self.records {
+            Records::Csv(records) => records.input(),
+            Records::Jsonl(lines) => lines.input(),
+        };
+        input.identity().map_err(|source| SourceError::Read { path: self.path.clone(), source })
+    }
+}
+
+impl Rows for Source {
+    fn unknown_columns(&self) -> &[String] {
         self.mapping.unknown()
     }
 
-    /// The next row.
-    ///
-    /// # Errors
-    /// When the file cannot be read further.
-    pub fn next(&mut self, row: &mut Row) -> Result<Next, SourceError> {
+    fn next(&mut self, row: &mut Row) -> Result<Next, SourceError> {
         let result = match &mut self.records {
             Records::Csv(records) => {
                 records.row(&mut self.mapping, self.encoding, &mut self.text, row)
@@ -166,32 +217,18 @@ impl Source {
         })
     }
 
-    /// The last row as it stands in the file, readable.
-    pub fn raw(&self) -> Vec<u8> {
+    fn raw(&self) -> Vec<u8> {
         match &self.records {
             Records::Csv(records) => records.raw(self.encoding),
             Records::Jsonl(lines) => lines.raw(self.encoding),
         }
     }
 
-    /// Where the row after the last one begins.
-    pub fn position(&self) -> Position {
-        match &self.records {
-            Records::Csv(records) => records.position(),
-            Records::Jsonl(lines) => lines.position(),
+    fn is_still(&self, mark: &Mark) -> Result<bool, SourceError> {
+        match mark {
+            Mark::File(mark) => Ok(self.identity()? == mark.identity),
+            Mark::Query(_) => Ok(false),
         }
-    }
-
-    /// Size of the file now, bytes.
-    ///
-    /// # Errors
-    /// When the system does not tell.
-    pub fn identity(&self) -> Result<Identity, SourceError> {
-        let input = match &self.records {
-            Records::Csv(records) => records.input(),
-            Records::Jsonl(lines) => lines.input(),
-        };
-        input.identity().map_err(|source| SourceError::Read { path: self.path.clone(), source })
     }
 }
 

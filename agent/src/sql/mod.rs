@@ -6,6 +6,7 @@
 mod connection;
 mod dialect;
 mod execute;
+pub mod pgoutput;
 mod rows;
 
 pub use connection::{Access, Connection, connect};

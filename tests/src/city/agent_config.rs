@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
+use serde::ser::Error as _;
 
 use super::plan::{FileStyle, Node, Resource, Unit};
 
@@ -25,7 +26,7 @@ pub struct NodeTable {
 }
 
 /// `[[node.publish]]`
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 pub struct PublishTable {
     /// Code of the catalogue entry.
     pub resource: String,
@@ -38,11 +39,38 @@ pub struct PublishTable {
     /// `snapshot`: the file holds all rows. `append`: rows are added at its end.
     pub mode: &'static str,
     /// Time between two looks at the file; the agent's default where it is not set.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub rescan_seconds: Option<u32>,
     /// Share of rows whose removal waits for confirmation; the agent's default where it is not set.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub max_delete_percent: Option<u8>,
+    /// Settings in the place of `path` to `mode`, for a source that is no file. The file is then only
+    /// what the source's rows are compared with.
+    pub instead: Option<toml::Table>,
+}
+
+impl Serialize for PublishTable {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut table = toml::Table::new();
+        let mut put = |name: &str, value: toml::Value| table.insert(name.to_owned(), value);
+        put("resource", self.resource.clone().into());
+        if let Some(seconds) = self.rescan_seconds {
+            put("rescan_seconds", i64::from(seconds).into());
+        }
+        if let Some(percent) = self.max_delete_percent {
+            put("max_delete_percent", i64::from(percent).into());
+        }
+        match &self.instead {
+            Some(settings) => table.extend(settings.clone()),
+            None => {
+                let path =
+                    self.path.to_str().ok_or_else(|| S::Error::custom("path is not UTF-8"))?;
+                put("path", path.into());
+                put("format", self.format.into());
+                put("encoding", self.encoding.into());
+                put("mode", self.mode.into());
+            }
+        }
+        table.serialize(serializer)
+    }
 }
 
 /// `[[node.subscribe]]`
@@ -105,5 +133,6 @@ fn publish(resource: &Resource, folder: &Path) -> PublishTable {
         mode: "snapshot",
         rescan_seconds: None,
         max_delete_percent: None,
+        instead: None,
     }
 }

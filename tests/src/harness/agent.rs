@@ -159,6 +159,7 @@ impl Machine {
             mode: "snapshot",
             rescan_seconds: Some(RESCAN_SECONDS),
             max_delete_percent: None,
+            instead: None,
         });
         let last = publish.len() - 1;
         Ok(&mut publish[last])

@@ -4,7 +4,7 @@ use std::hint::black_box;
 use std::io::{Write, stdout};
 
 use anyhow::{Result, bail, ensure};
-use hutong_agent::sources::{Next, Row};
+use hutong_agent::sources::{Next, Row, Rows};
 use hutong_hub::routes;
 use hutong_schema::batch;
 use hutong_schema::block::BlockBuilder;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use hutong_agent::config::{FileFormat, TextEncoding};
-use hutong_agent::sources::{Next, Row, Source, SourceOptions};
+use hutong_agent::sources::{Next, Row, Rows, Source, SourceOptions};
 use hutong_hub::intake::Validator;
 use hutong_schema::batch::{self, BatchHeader, BatchKind, Codec};
 use hutong_schema::block::{Block, BlockBuilder};

@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use super::super::section::Section;
 use super::super::{FileFormat, FileSource, PublishConfig, SourceConfig, SourceMode, TextEncoding};
+use super::sql;
 
 /// Settings of every kind of source.
 const COMMON: &[&str] = &["resource", "rescan_seconds", "max_delete_percent"];
 const FILE: &[&str] = &["path", "format", "encoding", "mode"];
+const SQL: &[&str] = &["sql"];
 
 /// `None` only if a mistake was reported.
 pub(super) fn publish(table: &Section<'_>) -> Option<PublishConfig> {
@@ -24,7 +26,11 @@ pub(super) fn publish(table: &Section<'_>) -> Option<PublishConfig> {
 }
 
 fn source(table: &Section<'_>) -> Option<SourceConfig> {
-    table.only(&[COMMON, FILE].concat());
+    if table.has("sql") {
+        table.only(&[COMMON, SQL].concat());
+        return sql::source(&table.section("sql")).map(Box::new).map(SourceConfig::Sql);
+    }
+    table.only(&[COMMON, FILE, SQL].concat());
     file(table).map(SourceConfig::File)
 }
 
