@@ -34,7 +34,9 @@ pub use publish::{
 pub use push::{DEFAULT_PUSH_BODY, PushConfig};
 pub use read::{ConfigError, Mistake};
 pub use secret::{Secret, SecretError, SecretSource};
-pub use subscribe::{AfterGrant, FilesSink, GrantChoice, SinkConfig, SqlSink, SubscribeConfig};
+pub use subscribe::{
+    AfterGrant, FilesSink, GrantChoice, SinkConfig, SqlSink, SubscribeConfig, WebhookSink,
+};
 
 /// Everything that is configured.
 #[derive(Clone, Debug, PartialEq, Eq)]

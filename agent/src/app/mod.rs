@@ -45,7 +45,7 @@ use crate::{
     },
     link::{Dialler, Fatal, Hindrance, LinkError, Node, NodeOptions, Process, SubscriptionOptions},
     quarantine::Quarantine,
-    sinks::{Disposal, LineFormat, SinkError, SinkOptions, SqlOptions},
+    sinks::{Disposal, LineFormat, SinkError, SinkOptions, SqlOptions, WebhookOptions},
     spool::{Store, StoreError, StoreOptions, StreamId},
 };
 
@@ -375,6 +375,12 @@ fn subscription_options(config: &NodeConfig) -> Vec<SubscriptionOptions> {
                 table: sql.table.clone(),
                 create: sql.create,
             })),
+            SinkConfig::Webhook(webhook) => SinkOptions::Webhook(Box::new(WebhookOptions {
+                url: webhook.url.clone(),
+                token: webhook.token.clone(),
+                ca_file: webhook.ca_file.clone(),
+            })),
+            SinkConfig::Stdout => SinkOptions::Stdout,
         },
         disposal: match each.withdrawn {
             AfterGrant::Keep => Disposal::KeepAside,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use hutong_schema::grant::GrantId;
 
-use super::{DatabaseConfig, FileFormat};
+use super::{DatabaseConfig, FileFormat, SecretSource};
 
 /// `[[node.subscribe]]`: what is received and where it goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +24,21 @@ pub enum SinkConfig {
     Files(FilesSink),
     /// `sql`: one table per grant.
     Sql(Box<SqlSink>),
+    /// `webhook`: JSON lines, posted to a web service.
+    Webhook(Box<WebhookSink>),
+    /// `stdout`: JSON lines, to standard output.
+    Stdout,
+}
+
+/// A web service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WebhookSink {
+    /// Its address.
+    pub url: String,
+    /// The token that it knows the agent by.
+    pub token: Option<SecretSource>,
+    /// Certificates of the authorities that may vouch for it; the system's when absent.
+    pub ca_file: Option<PathBuf>,
 }
 
 /// One table per grant.

@@ -231,6 +231,9 @@ impl Deliveries {
                     }
                 }
                 DeliverFailure::Sink(error) => {
+                    if let SinkError::Webhook(error) = error {
+                        wait = wait.max(error.retry_after().unwrap_or_default());
+                    }
                     let reason = in_full(error);
                     tracing::error!(%grant, reason, "the subscription stands still; it is tried again");
                     subscription.set(Phase::StandsStill(reason));

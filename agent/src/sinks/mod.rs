@@ -11,6 +11,7 @@
 
 mod appended;
 mod compare;
+mod feed;
 mod file;
 mod ledger;
 mod lines;
@@ -25,6 +26,7 @@ mod subscription;
 mod target;
 
 pub use compare::read_back;
+pub use feed::WebhookError;
 pub use file::FileFailure;
 pub use lines::{Layout, LineFormat, Lines};
 pub use places::Disposal;
@@ -36,7 +38,7 @@ pub use target::Kept;
 use std::path::PathBuf;
 
 use crate::{
-    config::DatabaseConfig,
+    config::{DatabaseConfig, SecretSource},
     spool::StoreError,
     sql::{SqlError, StatementError},
 };
@@ -53,6 +55,21 @@ pub enum SinkOptions {
     },
     /// One table per grant.
     Sql(Box<SqlOptions>),
+    /// JSON lines, posted to a web service.
+    Webhook(Box<WebhookOptions>),
+    /// JSON lines, to standard output.
+    Stdout,
+}
+
+/// A web service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WebhookOptions {
+    /// Its address, `http:` or `https:`.
+    pub url: String,
+    /// The token that it knows the agent by.
+    pub token: Option<SecretSource>,
+    /// Certificates of the authorities that may vouch for it, PEM; the system's when absent.
+    pub ca_file: Option<PathBuf>,
 }
 
 /// A table of a database.
@@ -101,6 +118,12 @@ pub enum SinkError {
         /// Everything that is wrong with it, and what to do.
         problems: Vec<String>,
     },
+    /// The web service did not take the rows.
+    #[error(transparent)]
+    Webhook(#[from] WebhookError),
+    /// Nobody reads standard output any more.
+    #[error("standard output cannot be written")]
+    Stdout(#[source] std::io::Error),
     /// A worker of the runtime ended early.
     #[error("the writing was interrupted")]
     Interrupted,

@@ -234,6 +234,7 @@ impl Sink {
         let wrote = std::mem::take(&mut self.wrote);
         self.target.commit(&mut self.ledger, wrote, &mut writes).await?;
         self.ledger.put(writes).await?;
+        self.target.committed(&self.ledger).await?;
         self.dirty = false;
         Ok(())
     }

@@ -9,7 +9,7 @@ use hutong_schema::{block::Block, grant::GrantView, wire::v1::subscribe::Snapsho
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Begin, Disposal, Record, SinkError, SinkOptions, appended::AppendedFile, ledger::Ledger,
+    Begin, Disposal, Record, SinkError, SinkOptions, appended::AppendedFile, feed::Feed, ledger::Ledger,
     records::Broken, sql::SqlTable,
 };
 use crate::spool::WriteBatch;
@@ -51,6 +51,8 @@ pub(super) enum Target {
     Appended(AppendedFile),
     /// A table of a database.
     Sql(Box<SqlTable>),
+    /// JSON lines that go on.
+    Feed(Feed),
 }
 
 impl Target {
@@ -68,6 +70,8 @@ impl Target {
                 let table = Box::pin(SqlTable::open(options, ledger)).await?;
                 Ok(Self::Sql(Box::new(table)))
             }
+            SinkOptions::Webhook(options) => Feed::webhook(options, ledger).await.map(Self::Feed),
+            SinkOptions::Stdout => Ok(Self::Feed(Feed::stdout(ledger))),
         }
     }
 
@@ -76,7 +80,7 @@ impl Target {
     pub(super) fn path(&self) -> &std::path::Path {
         match self {
             Self::Appended(file) => file.path(),
-            Self::Sql(_) => std::path::Path::new(""),
+            Self::Sql(_) | Self::Feed(_) => std::path::Path::new(""),
         }
     }
 
@@ -85,6 +89,7 @@ impl Target {
         match self {
             Self::Appended(file) => file.path().display().to_string(),
             Self::Sql(table) => table.place().to_owned(),
+            Self::Feed(feed) => feed.place(),
         }
     }
 
@@ -93,6 +98,7 @@ impl Target {
         match self {
             Self::Appended(file) => file.uncommitted(record),
             Self::Sql(table) => table.uncommitted(),
+            Self::Feed(feed) => feed.uncommitted(),
         }
     }
 
@@ -100,8 +106,8 @@ impl Target {
     pub(super) fn is_there(&self) -> bool {
         match self {
             Self::Appended(file) => file.is_there(),
-            // What the database knows is in the record.
-            Self::Sql(_) => false,
+            // What the database knows is in the record; a feed keeps nothing.
+            Self::Sql(_) | Self::Feed(_) => false,
         }
     }
 
@@ -117,6 +123,10 @@ impl Target {
         match self {
             Self::Appended(file) => file.begin(ledger, begin, view, writes).await,
             Self::Sql(table) => Box::pin(table.begin(ledger, begin, view)).await,
+            Self::Feed(feed) => {
+                feed.begin(begin, view);
+                Ok(true)
+            }
         }
     }
 
@@ -125,6 +135,7 @@ impl Target {
         match self {
             Self::Appended(file) => file.rows(block),
             Self::Sql(table) => table.rows(block),
+            Self::Feed(feed) => feed.rows(block),
         }
     }
 
@@ -138,6 +149,15 @@ impl Target {
         match self {
             Self::Appended(file) => file.commit(ledger, wrote, writes).await,
             Self::Sql(table) => Box::pin(table.commit(ledger)).await,
+            Self::Feed(feed) => feed.commit(ledger, writes).await,
+        }
+    }
+
+    /// The record is durable, with what was taken.
+    pub(super) async fn committed(&mut self, ledger: &Ledger) -> Result<(), SinkError> {
+        match self {
+            Self::Appended(_) | Self::Sql(_) => Ok(()),
+            Self::Feed(feed) => feed.committed(ledger).await,
         }
     }
 
@@ -150,6 +170,7 @@ impl Target {
         match self {
             Self::Appended(file) => file.complete(ledger, end).await,
             Self::Sql(table) => Box::pin(table.complete(ledger, end)).await,
+            Self::Feed(feed) => feed.complete(ledger, end).await,
         }
     }
 
@@ -158,6 +179,7 @@ impl Target {
         match self {
             Self::Appended(file) => file.forget_uncommitted(),
             Self::Sql(table) => table.forget_uncommitted(),
+            Self::Feed(feed) => feed.forget_uncommitted(),
         }
     }
 
@@ -173,6 +195,7 @@ impl Target {
         match self {
             Self::Appended(file) => file.dispose(held, disposal, now).await,
             Self::Sql(table) => Box::pin(table.dispose(ledger, disposal, now)).await,
+            Self::Feed(feed) => feed.dispose(ledger).await.map(|()| None),
         }
     }
 
@@ -186,6 +209,7 @@ impl Target {
         match self {
             Self::Appended(file) => file.give_up(staged).await,
             Self::Sql(table) => Box::pin(table.give_up(ledger)).await.map(|()| None),
+            Self::Feed(_) => Ok(None),
         }
     }
 
@@ -198,6 +222,8 @@ impl Target {
         match self {
             Self::Appended(file) => file.check(ledger, cancel).await,
             Self::Sql(table) => Box::pin(table.check(ledger, cancel)).await,
+            // What was handed on is no longer to be looked at.
+            Self::Feed(_) => Ok(Finding::Same),
         }
     }
 }

@@ -35,6 +35,8 @@ pub enum Area {
     Pieces,
     /// Requests of programs that were answered: stream, hash of their key → the answer.
     Answers,
+    /// What a subscriber's web service has not taken yet: the subscription's key.
+    Outgoing,
 }
 
 impl Area {
@@ -48,6 +50,7 @@ impl Area {
             Self::Nodes => 5,
             Self::Pieces => 6,
             Self::Answers => 16,
+            Self::Outgoing => 7,
         }
     }
 

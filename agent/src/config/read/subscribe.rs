@@ -4,7 +4,7 @@ use hutong_schema::grant::GrantId;
 
 use super::super::section::Section;
 use super::super::{
-    AfterGrant, FileFormat, FilesSink, GrantChoice, SinkConfig, SqlSink, SubscribeConfig,
+    AfterGrant, FileFormat, FilesSink, GrantChoice, SinkConfig, SqlSink, SubscribeConfig, WebhookSink,
 };
 use super::database::{DATABASE, database};
 
@@ -12,6 +12,8 @@ use super::database::{DATABASE, database};
 const COMMON: &[&str] = &["grant", "withdrawn"];
 const FILES: &[&str] = &["path", "format"];
 const SQL: &[&str] = &["sql"];
+const WEBHOOK: &[&str] = &["webhook"];
+const STDOUT: &[&str] = &["stdout"];
 
 /// `None` only if a mistake was reported.
 pub(super) fn subscribe(table: &Section<'_>) -> Option<SubscribeConfig> {
@@ -40,7 +42,18 @@ fn sink(table: &Section<'_>, grant: Option<GrantChoice>) -> Option<SinkConfig> {
         table.only(&[COMMON, SQL].concat());
         return sql(&table.section("sql"), grant).map(Box::new).map(SinkConfig::Sql);
     }
-    table.only(&[COMMON, FILES, SQL].concat());
+    if table.has("webhook") {
+        table.only(&[COMMON, WEBHOOK].concat());
+        return webhook(&table.section("webhook")).map(Box::new).map(SinkConfig::Webhook);
+    }
+    if table.has("stdout") {
+        table.only(&[COMMON, STDOUT].concat());
+        if !table.flag("stdout", true) {
+            table.report("stdout", "is false", "leave it out, and say where rows go instead");
+        }
+        return Some(SinkConfig::Stdout);
+    }
+    table.only(&[COMMON, FILES, SQL, WEBHOOK, STDOUT].concat());
     let folder = table.required_path("path", "the folder that receives one file per grant");
     let words = [("csv", FileFormat::Csv), ("jsonl", FileFormat::Jsonl)];
     let format = table.choice("format", &words, FileFormat::Jsonl);
@@ -67,6 +80,24 @@ fn sql(section: &Section<'_>, grant: Option<GrantChoice>) -> Option<SqlSink> {
     Some(SqlSink { database: database?, table: table?, create })
 }
 
+/// `webhook = { … }`
+fn webhook(section: &Section<'_>) -> Option<WebhookSink> {
+    section.only(&["url", "token_file", "ca_file"]);
+    let url = section.required("url", URL);
+    if let Some(url) = &url {
+        let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+        let host = rest.and_then(|rest| rest.split('/').next());
+        if host.is_none_or(|host| host.is_empty() || host.contains('@')) {
+            // It may hold a password.
+            section.report("url", "is no address of a web service", URL);
+        }
+    }
+    let token = section.secret("token");
+    let ca_file = section.path("ca_file");
+    Some(WebhookSink { url: url?, token, ca_file })
+}
+
+const URL: &str = "such as \"https://service.example/rows\"; a token stands in token_file";
 const TABLE: &str =
     "the table, with its schema before a point if it has one, each at most 48 bytes";
 const GRANT: &str = "\"all\" or the number of a grant";

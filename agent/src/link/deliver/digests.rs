@@ -62,7 +62,9 @@ impl Delivery<'_> {
                 | SinkError::Record
                 | SinkError::Sql(_)
                 | SinkError::Database(_)
-                | SinkError::Table { .. }),
+                | SinkError::Table { .. }
+                | SinkError::Webhook(_)
+                | SinkError::Stdout(_)),
             ) => return Err(error.into()),
         };
         if checked != Checked::Same {
