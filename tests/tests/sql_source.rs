@@ -98,9 +98,9 @@ impl Table {
             for number in some {
                 let id = self.id(*number)?;
                 let (date, division) = (&id[6..14], ["211202", "211204"][(number % 2) as usize]);
-                let name =
-                    if number % 7 == 0 { "NULL".to_owned() } else { format!("'示例{number}'") };
-                values.push(format!("('{id}',{name},'{date}','{division}',{number}.50)"));
+                let amount =
+                    if number % 7 == 0 { "NULL".to_owned() } else { format!("{number}.50") };
+                values.push(format!("('{id}','示例{number}','{date}','{division}',{amount})"));
             }
             let columns = COLUMNS.join(",");
             self.database
@@ -237,7 +237,8 @@ fn a_database_that_is_away_is_told_and_read_again_when_it_is_back() -> Result<()
         table.database.kill()?;
         exchange.run(0)?;
         until_true(SOON, "the agent says that the database is away", || {
-            let shown = exchange.machines[0].publication(CODE)?;
+            // The agent may still be starting.
+            let Ok(shown) = exchange.machines[0].publication(CODE) else { return Ok(false) };
             Ok(shown["state"] == "stands still"
                 && shown["troubles"].to_string().contains("cannot connect"))
         })?;

@@ -132,14 +132,17 @@ impl Publication {
         let mut record = SourceRecord::load(store, self.stream)?;
         let waiting = record.waiting.take();
         let released = waiting.is_some();
-        if !released && record.database.is_none() {
+        let mut writes = WriteBatch::new();
+        if matches!(self.config.source, SourceConfig::Sql(_)) {
+            query::wish(self.stream, &mut writes);
+        } else if !released {
             return Ok(false);
         }
-        record.confirmed = waiting.map(|waiting| waiting.mark);
-        record.scanned = None;
-        record.database = None;
-        let mut writes = WriteBatch::new();
-        record.save(self.stream, &mut writes)?;
+        if released {
+            record.confirmed = waiting.map(|waiting| waiting.mark);
+            record.scanned = None;
+            record.save(self.stream, &mut writes)?;
+        }
         store.commit(writes).await?;
         Ok(released)
     }

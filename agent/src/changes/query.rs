@@ -13,7 +13,7 @@ use super::{replication, snapshot, watermark};
 use crate::config::{Dialect, SqlMode, SqlSource};
 use crate::quarantine::Staged;
 use crate::sources::{Next, Row, Shown, SourceError, SqlRows, text};
-use crate::spool::{Replace, StoreError, WriteBatch};
+use crate::spool::{Area, Replace, StoreError, StreamId, WriteBatch};
 use crate::sql::Cell;
 
 pub(super) fn scan(scan: Scan<'_>, source: &SqlSource) -> Result<ScanOutcome, Stop> {
@@ -54,12 +54,30 @@ pub(super) fn dialect(source: &SqlSource) -> Dialect {
     source.database.url.dialect()
 }
 
-/// All rows must be read: nothing is known yet, the hub begins anew, or keys are asked for.
+/// All rows must be read: nothing is known yet, the hub begins anew, keys are asked for, or a person
+/// wishes it.
 pub(super) fn whole_is_due(scan: &Scan<'_>) -> Result<bool, Stop> {
-    Ok(scan.record.database.is_none()
-        || scan.state.replace == Replace::Due
+    let Some(known) = &scan.record.database else { return Ok(true) };
+    Ok(scan.state.replace == Replace::Due
         || scan.record.confirmed.is_some()
-        || !scan.resend()?.is_empty())
+        || !scan.resend()?.is_empty()
+        || wished(scan)?.is_some_and(|wished| wished >= known.compared))
+}
+
+/// A person wishes that all rows are compared. Not in the source's record, which a scan under way is
+/// about to write.
+pub(super) fn wish(stream: StreamId, writes: &mut WriteBatch) {
+    writes.put(Area::Nodes, wish_key(stream).as_bytes(), now().to_be_bytes().to_vec());
+}
+
+/// When it was wished last, seconds since 1970 UTC.
+fn wished(scan: &Scan<'_>) -> Result<Option<i64>, StoreError> {
+    let stored = scan.store.get(Area::Nodes, wish_key(scan.stream()).as_bytes())?;
+    Ok(stored.and_then(|stored| Some(i64::from_be_bytes(stored.try_into().ok()?))))
+}
+
+fn wish_key(stream: StreamId) -> String {
+    format!("compare/{}", stream.0)
 }
 
 /// Rows that were changed at the source, on their way to the outbox.
@@ -132,8 +150,11 @@ impl<'s> Changes<'s> {
         let next = scan.publication.quarantine.stage(&scan.entry.code);
         std::mem::replace(&mut self.staged, next).publish()?;
         self.rejected += rejected;
-        if let Some(position) = &mut scan.record.database {
+        if let Some(position) = &mut scan.record.database
+            && position.at != at
+        {
             at.clone_into(&mut position.at);
+            (position.since, position.rested) = (now(), false);
         }
         let mut writes = WriteBatch::new();
         scan.record.save(scan.stream(), &mut writes)?;
@@ -179,7 +200,7 @@ impl<'s> Changes<'s> {
 
 /// Where changes go on once all rows were read.
 pub(super) fn position(at: String) -> DatabasePosition {
-    DatabasePosition { at, compared: now() }
+    DatabasePosition { at, since: now(), rested: false, compared: now() }
 }
 
 pub(super) fn now() -> i64 {

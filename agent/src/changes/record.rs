@@ -31,6 +31,10 @@ pub struct SourceRecord {
 pub struct DatabasePosition {
     /// What identifies the place: a watermark's text, or a log position.
     pub at: String,
+    /// Since when it stands there, seconds since 1970 UTC.
+    pub since: i64,
+    /// Whether what committed late was read, too: nothing below it can come any more.
+    pub rested: bool,
     /// When all rows were compared last, seconds since 1970 UTC.
     pub compared: i64,
 }

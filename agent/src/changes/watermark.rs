@@ -1,7 +1,8 @@
 //! Rows of a query above a watermark: a column that grows with every change.
 //!
 //! Reading goes on a little below the highest value seen, because a transaction may commit later than
-//! another with a higher one; rows that the hub already has are not sent again. Deletes are not seen
+//! another with a higher one; rows that the hub already has are not sent again. When the highest value
+//! has stood for that time, what lies below it is not read any more. Deletes are not seen
 //! that way: all rows are compared now and then.
 
 use jiff::civil::DateTime;
@@ -34,10 +35,18 @@ pub(super) fn scan(
         return snapshot::scan(scan, Whole::Query(source));
     }
     let Some(known) = known else { return Ok(ScanOutcome::Unchanged) };
-    let lower =
-        lower(&known.at, mode.overlap).ok_or_else(|| not_a_watermark(source, mode, &known.at))?;
-    let lower = literal(query::dialect(source), &lower);
-    let statement = format!("SELECT * FROM {from} WHERE {column} >= {lower} ORDER BY {column}");
+    let dialect = query::dialect(source);
+    let above = if known.rested {
+        format!("> {}", literal(dialect, &known.at))
+    } else {
+        let lower = lower(&known.at, mode.overlap);
+        let lower = lower.ok_or_else(|| not_a_watermark(source, mode, &known.at))?;
+        format!(">= {}", literal(dialect, &lower))
+    };
+    // Of a number nobody knows how long a transaction may lie below it.
+    let late = known.at.parse::<i128>().is_err().then(|| known.since + mode.overlap as i64);
+    let rested = late.is_some_and(|late| query::now() > late);
+    let statement = format!("SELECT * FROM {from} WHERE {column} {above} ORDER BY {column}");
     let mut rows = query::rows(&scan, source, statement, Some(&mode.column))?;
     let mut changes = Changes::new(&scan);
     let mut row = Row::default();
@@ -59,6 +68,9 @@ pub(super) fn scan(
         }
     }
     scan.tell_unknown(rows.unknown_columns());
+    if let Some(position) = &mut scan.record.database {
+        position.rested = rested;
+    }
     changes.commit(&mut scan, &at)?;
     changes.settle()?;
     Ok(changes.report(rows.unknown_columns()))

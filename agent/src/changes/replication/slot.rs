@@ -36,7 +36,7 @@ impl<'a> Slot<'a> {
             return Ok(false);
         };
         let fact = |index: usize| facts.get(index).and_then(Option::as_deref).unwrap_or_default();
-        if fact(1) != "pgoutput" || fact(4) != "t" {
+        if fact(1) != "pgoutput" || fact(4) != "1" {
             return Err(wrong(
                 self.source,
                 format!(
