@@ -158,14 +158,29 @@ fn the_configurations_wait_for_a_person(system: &System) -> Result<()> {
     Ok(())
 }
 
-/// Founded, served, enrolled, published: by the installed programs, each as its own user.
-fn a_first_exchange(system: &System, folder: &Path) -> Result<(Process, Process)> {
+/// Writes what the guide says into the installed configurations, and the samples into `/srv`.
+fn configure(system: &System) -> Result<()> {
     let (quic, http) = (ports::own()?, ports::own()?);
     edit(system, "/etc/hutong/hub.toml", |text| {
         text.replace("\"EXCHANGE\"", "\"sample\"")
             .replace("0.0.0.0:7443", &quic.to_string())
             .replace("127.0.0.1:7480", &http.to_string())
     })?;
+    edit(system, "/etc/hutong/agent.toml", |text| {
+        let publish = "catalogue = \"/srv/catalogue.toml\"\n[[node.publish]]\nresource = \
+                       \"303084122704/000001\"\npath = \"/srv/people.csv\"\nrescan_seconds = 1\n";
+        text.replace("hub.example:7443", &quic.to_string()).replace("\"n0001\"", "\"n1\"") + publish
+    })?;
+    for name in ["nodes.csv", "people.csv", "catalogue.toml"] {
+        let sample = root().join("deploy/sample").join(name);
+        fs::copy(sample, system.path(&format!("/srv/{name}")))?;
+    }
+    Ok(())
+}
+
+/// Founded, served, enrolled, published: by the installed programs, each as its own user.
+fn a_first_exchange(system: &System, folder: &Path) -> Result<(Process, Process)> {
+    configure(system)?;
     let config = ["--config", "/etc/hutong/hub.toml"];
     system.run_as("hutong-hub", "hutong-hub", &[&config[..], &["init"]].concat())?.ok()?;
 
@@ -175,20 +190,11 @@ fn a_first_exchange(system: &System, folder: &Path) -> Result<(Process, Process)
     let hub = Process::start("hub", &mut serve, &folder.join("logs"))?;
     manager.until("READY=1", SOON).with_context(|| hub.tail())?;
 
-    let samples = root().join("deploy/sample");
-    for name in ["nodes.csv", "people.csv", "catalogue.toml"] {
-        fs::copy(samples.join(name), system.path(&format!("/srv/{name}")))?;
-    }
     let sheet = ["token", "sheet", "/srv/nodes.csv", "--out", "/srv/tokens.csv"];
     system.run("hutong-hub", &[&config[..], &sheet[..]].concat())?.ok()?;
     let place = ["-o", "hutong-agent", "-g", "hutong-agent", "-m", "600"];
     let files = ["/srv/tokens.csv", "/var/lib/hutong-agent/tokens.csv"];
     system.run("install", &[&place[..], &files[..]].concat())?.ok()?;
-    edit(system, "/etc/hutong/agent.toml", |text| {
-        let publish = "catalogue = \"/srv/catalogue.toml\"\n[[node.publish]]\nresource = \
-                       \"303084122704/000001\"\npath = \"/srv/people.csv\"\nrescan_seconds = 1\n";
-        text.replace("hub.example:7443", &quic.to_string()).replace("\"n0001\"", "\"n1\"") + publish
-    })?;
     let check = system.run_as("hutong-agent", "hutong-agent", &["check"])?.ok()?;
     ensure!(check.contains("0 problem(s)"), "{check}");
     let agent = start_agent(system, folder, "/run/notify-agent")?;
@@ -252,6 +258,35 @@ fn removal_keeps_and_purging_deletes(system: &System) -> Result<()> {
     ensure!(system.path("/var/lib/hutong-hub/ca").exists(), "the exchange is gone");
     ensure!(said.contains("/var/lib/hutong-hub is left"), "{said}");
     Ok(())
+}
+
+/// Booted with a real systemd: all restrictions of the units, its watchdog, its restarts.
+#[test]
+fn the_services_live_under_a_real_systemd() -> Result<()> {
+    small_disk::alone("the_services_live_under_a_real_systemd", || {
+        let folder = tempfile::tempdir()?;
+        let packages = [
+            package("agent", "0.1.0-1", folder.path())?,
+            package("hub", "0.1.0-1", folder.path())?,
+        ];
+        let system = System::mount(&folder.path().join("system"))?;
+        system.install(&[&packages[0], &packages[1]])?;
+        configure(&system)?;
+        let scripts = root().join("tests/systemd");
+        fs::copy(scripts.join("test.sh"), system.path("/test.sh"))?;
+        let mut boot = Command::new("timeout");
+        // The first process of its namespace: with it, everything in it ends.
+        boot.args(["--signal=KILL", "400", "unshare", "--pid", "--fork", "--kill-child"])
+            .args(["--mount", "--cgroup", "--uts", "--ipc", "--propagation", "private", "bash"])
+            .arg(scripts.join("boot.sh"))
+            .arg(system.path("/"));
+        let ran = run_command(&mut boot)?;
+        let read = |name: &str| fs::read_to_string(system.path(name)).unwrap_or_default();
+        let (log, console) = (read("/test.log"), read("/test.console"));
+        let passed = log.lines().next_back() == Some("passed");
+        ensure!(passed, "{log}\n--- {console}\n{}{}", ran.out, ran.err);
+        Ok(())
+    })
 }
 
 fn container_files_copy_what_is_built(packages: &[&Path]) -> Result<()> {

@@ -15,11 +15,11 @@ use tokio::sync::watch;
 
 use crate::app::{Agent, report::AgentReport};
 
-/// Signs of life within the time after which the manager would end the agent.
+/// At least so many signs of life within the time after which the manager would end the agent.
 const SIGNS: u32 = 4;
 
-/// Time between two of them where the manager asks for none.
-const UNASKED: Duration = Duration::from_secs(15);
+/// Most time between two of them: what is told of the agent's state is not older.
+const LOOK: Duration = Duration::from_secs(5);
 
 /// How much longer a start may take from each sign of life on.
 const MORE_TIME: Duration = Duration::from_secs(60);
@@ -138,11 +138,8 @@ fn send(said: &[NotifyState<'_>]) {
 /// Time between two signs of life.
 fn every() -> Duration {
     let mut within = 0;
-    if sd_notify::watchdog_enabled(false, &mut within) {
-        Duration::from_micros(within) / SIGNS
-    } else {
-        UNASKED
-    }
+    let asked = sd_notify::watchdog_enabled(false, &mut within);
+    if asked { LOOK.min(Duration::from_micros(within) / SIGNS) } else { LOOK }
 }
 
 #[cfg(test)]
@@ -159,7 +156,7 @@ mod tests {
 
     use super::*;
 
-    const LOOK: Duration = Duration::from_millis(50);
+    const PAUSE: Duration = Duration::from_millis(50);
     const SOON: Duration = Duration::from_secs(20);
 
     /// As the agent's: one worker.
@@ -171,7 +168,7 @@ mod tests {
     fn told(runtime: &Runtime) -> (Service, Receiver<String>) {
         let (sender, said) = sync_channel(10_000);
         let steps = watch::Sender::new(Step::Starting);
-        runtime.spawn(tell(steps.subscribe(), LOOK, move |words: &[NotifyState<'_>]| {
+        runtime.spawn(tell(steps.subscribe(), PAUSE, move |words: &[NotifyState<'_>]| {
             let _ = sender.send(words.iter().map(|word| format!("{word} ")).collect());
         }));
         (Service(Some(steps)), said)
@@ -215,13 +212,13 @@ mod tests {
         runtime.spawn(async move {
             let _ = began.send(());
             while !released.load(Ordering::Relaxed) {
-                std::thread::sleep(LOOK);
+                std::thread::sleep(PAUSE);
             }
         });
         beginning.recv_timeout(SOON).expect("it blocks the worker");
         while said.try_recv().is_ok() {}
         assert!(
-            said.recv_timeout(20 * LOOK).is_err(),
+            said.recv_timeout(20 * PAUSE).is_err(),
             "a sign of life from a runtime that stands still"
         );
         release.store(true, Ordering::Relaxed);

@@ -16,11 +16,11 @@ use tokio::runtime::{Handle, RuntimeMetrics};
 
 use crate::{api::Readiness, app::EXIT_DISK_FULL};
 
-/// Signs of life within the time after which the manager would end the hub.
+/// At least so many signs of life within the time after which the manager would end the hub.
 const SIGNS: u32 = 4;
 
-/// Time between two of them where the manager asks for none.
-const UNASKED: Duration = Duration::from_secs(15);
+/// Most time between two looks: what is told of the hub's state is not older.
+const LOOK: Duration = Duration::from_secs(5);
 
 /// How much longer a start may take from each sign of life on.
 const MORE_TIME: Duration = Duration::from_secs(60);
@@ -92,7 +92,7 @@ impl<How: Fn() -> String, Send: Fn(&[NotifyState<'_>])> Teller<How, Send> {
         loop {
             let stuck = self.workers.stuck();
             for worker in &stuck {
-                tracing::error!(
+                tracing::warn!(
                     worker,
                     every_s = self.every.as_secs(),
                     "a worker of the runtime stands still"
@@ -138,14 +138,11 @@ fn send(words: &[NotifyState<'_>]) {
     }
 }
 
-/// Time between two signs of life.
+/// Time between two looks.
 fn every() -> Duration {
     let mut within = 0;
-    if sd_notify::watchdog_enabled(false, &mut within) {
-        Duration::from_micros(within) / SIGNS
-    } else {
-        UNASKED
-    }
+    let asked = sd_notify::watchdog_enabled(false, &mut within);
+    if asked { LOOK.min(Duration::from_micros(within) / SIGNS) } else { LOOK }
 }
 
 /// The workers of a runtime, as they were seen last.
@@ -202,7 +199,7 @@ mod tests {
 
     use super::*;
 
-    const LOOK: Duration = Duration::from_millis(100);
+    const PAUSE: Duration = Duration::from_millis(100);
     const SOON: Duration = Duration::from_secs(20);
 
     fn runtime() -> Runtime {
@@ -213,7 +210,7 @@ mod tests {
         let end = Instant::now() + SOON;
         while !true_now() {
             assert!(Instant::now() < end, "not in time: {what}");
-            thread::sleep(LOOK);
+            thread::sleep(PAUSE);
         }
     }
 
@@ -258,7 +255,7 @@ mod tests {
         workers.stuck();
         let looks = (0..5).map(|_| {
             // Longer than sixty turns take, on a machine that is shared by many.
-            thread::sleep(4 * LOOK);
+            thread::sleep(4 * PAUSE);
             workers.stuck().len()
         });
         let stuck: usize = looks.sum();
@@ -271,7 +268,7 @@ mod tests {
         let (sender, said) = sync_channel(10_000);
         let teller = Teller {
             workers: Workers::of(runtime.handle()),
-            every: LOOK,
+            every: PAUSE,
             how: || "how".to_owned(),
             send: move |words: &[NotifyState<'_>]| {
                 let _ = sender.send(words.iter().map(|word| format!("{word} ")).collect());

@@ -9,6 +9,9 @@ use anyhow::{Context, Result, ensure};
 
 use super::run::{Ran, run, run_command};
 
+/// Where `chroot` itself is found as well.
+const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
+
 /// The system that packages are installed in.
 #[derive(Debug)]
 pub struct System {
@@ -46,7 +49,7 @@ impl System {
     /// A command in it, as root.
     pub fn command(&self, program: &str) -> Command {
         let mut command = Command::new("chroot");
-        command.arg(&self.root).arg(program).env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        command.arg(&self.root).arg(program).env("PATH", PATH);
         command
     }
 
@@ -54,7 +57,7 @@ impl System {
     pub fn command_as(&self, user: &str, program: &str) -> Command {
         let mut command = Command::new("chroot");
         command.arg(format!("--userspec={user}:{user}")).arg(&self.root).arg(program);
-        command.env("PATH", "/usr/bin:/bin").env_remove("HOME");
+        command.env("PATH", PATH).env_remove("HOME");
         command
     }
 
