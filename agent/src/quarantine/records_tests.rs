@@ -70,7 +70,7 @@ fn settled_rows_are_no_longer_listed_and_new_ones_are() {
     let mut count = 0;
     again.open_records(&rig.resource, |_| count += 1).unwrap();
     assert_eq!(count, 2);
-    assert_eq!(again.resources().unwrap(), [rig.resource.clone()]);
+    assert_eq!(again.resources().unwrap(), vec![rig.resource.clone()]);
 }
 
 #[test]
