@@ -49,9 +49,12 @@ pub struct Nodes {
     connected: Arc<Mutex<HashMap<NodeNo, Connected>>>,
     copies: Arc<Mutex<HashMap<NodeNo, Sighting>>>,
     roots: Arc<Mutex<HashMap<NodeNo, Vec<[u8; 32]>>>>,
-    healths: Arc<Mutex<HashMap<NodeNo, (i64, Box<Health>)>>>,
+    healths: Arc<Mutex<HashMap<NodeNo, Told>>>,
     visits: Arc<AtomicU64>,
 }
+
+/// When a node told how it is, milliseconds since 1970 UTC, and what.
+type Told = (i64, Box<Health>);
 
 /// Facts of a connection, for the operator.
 #[derive(Clone, Debug)]

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, ensure};
 use hutong_tests::harness::Machine;
 use hutong_tests::harness::entries;
 use hutong_tests::harness::exchange::{SOON, scene};
+use hutong_tests::harness::links;
 use hutong_tests::harness::rows::{csv, people};
 use serde_json::Value;
 
@@ -139,6 +140,7 @@ fn another_exchanges_hub_is_told_from_no_hub() -> Result<()> {
         let machine = exchange.department("civil")?;
         machine.subscribe("n1", "all");
         exchange.run(0)?;
+        links::connected(&exchange.machines[0], "n1", SOON)?;
         exchange.machines[0].stop()?;
         let mut other =
             hutong_tests::harness::Hub::found(&exchange.path("other"), &exchange.path("logs-o"))?;

@@ -106,9 +106,10 @@ fn times_are_told(exchange: &Exchange) -> Result<()> {
     }
     ensure!(publication["sent"] == 10 && publication["accepted"] == 10, "{publication}");
     ensure!(publication["settled"] == publication["acknowledged"], "{publication}");
-    let status = exchange.machines[1].status()?;
-    let subscription = &status["nodes"][0]["subscriptions"][0];
-    ensure!(subscription["last_delivery"].is_string(), "{subscription}");
+    let subscription = until(SOON, "what was delivered is told", || {
+        let subscription = exchange.machines[1].status()?["nodes"][0]["subscriptions"][0].clone();
+        Ok(subscription["last_delivery"].is_string().then_some(subscription))
+    })?;
     ensure!(subscription["quiet_seconds"].is_number(), "{subscription}");
     ensure!(subscription["by_number"] == true && subscription["position"].is_number());
     Ok(())

@@ -439,3 +439,45 @@ fn of_subscription(
             .map(|at| u64::try_from(now.duration_since(at).as_secs()).unwrap_or(0)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{app::scans::came_back, spool::StreamId};
+
+    /// A running agent with one connected node that publishes this.
+    fn report(publication: &Publication) -> AgentReport {
+        let state = StreamState::default();
+        let mut one = of_publication(publication, &state, None, None);
+        one.state = word(publication, &state, true);
+        let name = "n1".parse().unwrap();
+        let node = NodeReport { publications: vec![one], ..empty(name, "connected") };
+        AgentReport {
+            software: SOFTWARE.to_owned(),
+            running: true,
+            hub: "hub.example:7443".to_owned(),
+            outbox_bytes: 0,
+            outbox_cap_bytes: 1,
+            nodes: vec![node],
+        }
+    }
+
+    #[tokio::test]
+    async fn a_task_whose_thread_panicked_is_not_shown_healthy() {
+        let publication = Publication::new(StreamId(1), "300001/1".parse().unwrap());
+        assert!(report(&publication).healthy());
+        let ended = tokio::task::spawn_blocking(|| panic!("a fault")).await;
+        assert_eq!(came_back::<()>(&publication, ended), None);
+        let report = report(&publication);
+        assert_eq!(report.nodes[0].publications[0].state, "stands still");
+        assert!(report.ills()[0].contains("a fault of the agent"), "{:?}", report.ills());
+    }
+
+    #[test]
+    fn a_certificate_that_ended_is_an_ill_also_while_connected() {
+        let publication = Publication::new(StreamId(1), "300001/1".parse().unwrap());
+        let mut report = report(&publication);
+        report.nodes[0].certificate_seconds_left = Some(0);
+        assert_eq!(report.ills(), ["node n1: the certificate has expired"]);
+    }
+}

@@ -7,7 +7,10 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::{
+    sync::{Semaphore, mpsc},
+    task::JoinError,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -163,17 +166,13 @@ impl Scans {
                 }
             }
         };
-        match ended {
-            Ok(Ok(outcome)) => self.settle(mounted, outcome),
-            Ok(Err(error)) => {
+        match came_back(publication, ended) {
+            Some(Ok(outcome)) => self.settle(mounted, outcome),
+            Some(Err(error)) => {
                 self.failed(mounted, &error);
                 false
             }
-            Err(_) => {
-                publication
-                    .hinder(Hindrance::Source, "reading was interrupted by a fault of the agent");
-                false
-            }
+            None => false,
         }
     }
 
@@ -243,6 +242,20 @@ impl Scans {
                 tracing::error!(resource = %publication.resource, %error, "nothing was taken as read");
                 publication.hinder(Hindrance::Source, format!("{error}; make the folder writable"));
             }
+        }
+    }
+}
+
+/// What the thread of a scan brought; one that panicked hinders its publication until another ends
+/// well.
+pub(super) fn came_back<T>(publication: &Publication, ended: Result<T, JoinError>) -> Option<T> {
+    match ended {
+        Ok(brought) => Some(brought),
+        Err(error) => {
+            tracing::error!(resource = %publication.resource, %error, "a scan was interrupted");
+            let why = "reading was interrupted by a fault of the agent: report it with its log";
+            publication.hinder(Hindrance::Source, why);
+            None
         }
     }
 }

@@ -304,6 +304,7 @@ impl Delivery<'_> {
                 let grant = self.of.subscription.key.grant;
                 tracing::info!(%grant, rows = self.sink.record().changes, "the snapshot is complete");
                 self.of.subscription.set(Phase::Tail);
+                self.of.subscription.moved(self.sink.record());
                 self.credit().await?;
             }
             Taken::Mark(cursor) => self.pass(cursor).await?,

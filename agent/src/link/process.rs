@@ -157,3 +157,19 @@ impl Fatal {
         self.reason.get().map(String::as_str)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn work_that_panics_ends_the_process_with_a_reason() {
+        let cancel = CancellationToken::new();
+        let fatal = Fatal::new(cancel.clone());
+        fatal.guard("the work", async {}).await;
+        assert!(!cancel.is_cancelled());
+        fatal.guard("the work", async { panic!("a fault") }).await;
+        assert!(cancel.is_cancelled());
+        assert_eq!(fatal.reason(), Some("the work was interrupted by a fault of the agent"));
+    }
+}
