@@ -2,7 +2,6 @@
 //! back as the same value.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
@@ -30,9 +29,46 @@ use tokio_util::sync::CancellationToken;
 const VALUES: usize = 400;
 
 const TEXTS: &[&str] = &[
-    "a", "A", "a ", " a", "a  ", "ä", "a\u{308}", "ß", "ss", "示例", "𠮷", "😀", "'", "''", "\"", "`",
-    "\\", "\\'", "\\N", "NULL", "null", "?", "$1", "%", "_", ";", "--", "{}", "{a,b}", "0", "00",
-    "1e3", "true", "\u{FEFF}a", "\u{200B}", "ﬀ", "Ａ", "ǅ", "İ", "ı",
+    "a",
+    "A",
+    "a ",
+    " a",
+    "a  ",
+    "ä",
+    "a\u{308}",
+    "ß",
+    "ss",
+    "示例",
+    "𠮷",
+    "😀",
+    "'",
+    "''",
+    "\"",
+    "`",
+    "\\",
+    "\\'",
+    "\\N",
+    "NULL",
+    "null",
+    "?",
+    "$1",
+    "%",
+    "_",
+    ";",
+    "--",
+    "{}",
+    "{a,b}",
+    "0",
+    "00",
+    "1e3",
+    "true",
+    "\u{FEFF}a",
+    "\u{200B}",
+    "ﬀ",
+    "Ａ",
+    "ǅ",
+    "İ",
+    "ı",
 ];
 
 const PROSE: &[&str] = &["a\tb", "a\nb", "a\r\nb", "\n", "\t", "a\n", " "];
@@ -149,8 +185,11 @@ fn view(grant: u64, keys: Vec<Item>, items: Vec<Item>) -> Result<GrantView> {
 }
 
 async fn survives(folder: &Path, url: &str, grant: u64, view: GrantView, rows: Rows) -> Result<()> {
-    let options =
-        StoreOptions { cache_bytes: 1 << 20, outbox_cap_bytes: 1 << 20, image_rest: Duration::ZERO };
+    let options = StoreOptions {
+        cache_bytes: 1 << 20,
+        outbox_cap_bytes: 1 << 20,
+        image_rest: Duration::ZERO,
+    };
     let store = Store::open(&folder.join(format!("store-{grant}")), options)?;
     let key = SubscriptionKey { node: "n1".parse()?, grant: GrantId(grant) };
     let database = DatabaseConfig { url: url.parse()?, password: None, time_zone: None };
@@ -231,6 +270,5 @@ fn every_value_survives_in_mariadb() -> Result<()> {
 fn every_value_survives_in_sqlite() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("rows.db");
-    fs::write(&file, b"")?;
     all_survive(folder.path(), &format!("sqlite:{}", file.display()))
 }

@@ -157,7 +157,10 @@ fn a_table_takes_one_grant_or_is_called_after_each() {
     let SinkConfig::Sql(sql) = &config.nodes[0].subscribe[0].sink else { panic!("{config:?}") };
     assert_eq!((sql.table.as_str(), sql.create), ("share.g{grant}", true));
     for (text, expected) in [
-        (subscribe("all", &format!("{url}, table = \"people\"")), "sql.table is one for all grants"),
+        (
+            subscribe("all", &format!("{url}, table = \"people\"")),
+            "sql.table is one for all grants",
+        ),
         (subscribe("7", url), "sql.table is missing"),
         (subscribe("7", &format!("{url}, table = \"a.b.c\"")), "sql.table is \"a.b.c\""),
         (subscribe("7", &format!("{url}, table = \"t\", create = 1")), "sql.create is neither"),

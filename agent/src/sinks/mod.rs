@@ -32,8 +32,8 @@ pub use lines::{Layout, LineFormat, Lines};
 pub use places::Disposal;
 pub use record::{Begin, Record, Resumption, Side, Staged};
 pub use sink::{Checked, Dirty, Sink, TakeError, Taken};
-pub use target::Kept;
 pub use subscription::{SubscriptionKey, SubscriptionView, answer, known, of_image};
+pub use target::Kept;
 
 use std::path::PathBuf;
 

@@ -18,8 +18,8 @@ use hutong_schema::{
 };
 
 use super::{
-    Begin, Record, SinkError, SinkOptions, ledger::Ledger, pieces,
-    subscription::SubscriptionKey, target::Target,
+    Begin, Record, SinkError, SinkOptions, ledger::Ledger, pieces, subscription::SubscriptionKey,
+    target::Target,
 };
 use crate::spool::{ImageDelta, Store, WriteBatch};
 

@@ -9,8 +9,8 @@ use hutong_schema::{block::Block, grant::GrantView, wire::v1::subscribe::Snapsho
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Begin, Disposal, Record, SinkError, SinkOptions, appended::AppendedFile, feed::Feed, ledger::Ledger,
-    records::Broken, sql::SqlTable,
+    Begin, Disposal, Record, SinkError, SinkOptions, appended::AppendedFile, feed::Feed,
+    ledger::Ledger, records::Broken, sql::SqlTable,
 };
 use crate::spool::WriteBatch;
 

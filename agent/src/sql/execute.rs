@@ -2,8 +2,8 @@
 
 use futures_util::StreamExt;
 use sqlx::{
-    AssertSqlSafe, ColumnIndex, Database, Decode, Encode, Executor, MySql, Postgres,
-    Row, Sqlite, Type, TypeInfo, ValueRef, error::BoxDynError, query::Query,
+    AssertSqlSafe, ColumnIndex, Database, Decode, Encode, Executor, MySql, Postgres, Row, Sqlite,
+    Type, TypeInfo, ValueRef, error::BoxDynError, query::Query,
 };
 
 use super::Connection;

@@ -4,7 +4,8 @@ use hutong_schema::grant::GrantId;
 
 use super::super::section::Section;
 use super::super::{
-    AfterGrant, FileFormat, FilesSink, GrantChoice, SinkConfig, SqlSink, SubscribeConfig, WebhookSink,
+    AfterGrant, FileFormat, FilesSink, GrantChoice, SinkConfig, SqlSink, SubscribeConfig,
+    WebhookSink,
 };
 use super::database::{DATABASE, database};
 

@@ -15,8 +15,11 @@ use crate::{
 };
 
 /// Where systems keep the certificates they trust.
-const SYSTEM_CERTIFICATES: &[&str] =
-    &["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
+const SYSTEM_CERTIFICATES: &[&str] = &[
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/cert.pem",
+];
 
 /// A service that has not answered after this time does not.
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
@@ -139,7 +142,8 @@ impl Webhook {
 
 fn post(options: &WebhookOptions, outgoing: &Outgoing) -> Result<(), WebhookError> {
     let url = options.url.clone();
-    let unreachable = |source| WebhookError::Unreachable { url: url.clone(), source: Box::new(source) };
+    let unreachable =
+        |source| WebhookError::Unreachable { url: url.clone(), source: Box::new(source) };
     let mut config = ureq::Agent::config_builder()
         .http_status_as_error(false)
         .timeout_global(Some(ANSWER_WITHIN))
@@ -183,7 +187,10 @@ fn post(options: &WebhookOptions, outgoing: &Outgoing) -> Result<(), WebhookErro
 fn authorities(options: &WebhookOptions) -> Result<RootCerts, WebhookError> {
     let known = || {
         let system = SYSTEM_CERTIFICATES.iter().map(PathBuf::from);
-        system.into_iter().find(|path| path.exists()).unwrap_or_else(|| SYSTEM_CERTIFICATES[0].into())
+        system
+            .into_iter()
+            .find(|path| path.exists())
+            .unwrap_or_else(|| SYSTEM_CERTIFICATES[0].into())
     };
     let path = options.ca_file.clone().unwrap_or_else(known);
     let pem = std::fs::read(&path).unwrap_or_default();

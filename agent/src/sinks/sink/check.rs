@@ -45,8 +45,11 @@ impl Sink {
         match self.target.check(&mut self.ledger, cancel).await? {
             Finding::Same => Ok(Checked::Same),
             Finding::Changed { keys } => {
-                tracing::warn!(place = self.target.place(), keys,
-                    "another program changed what was delivered; `hutong-hub reconcile --repair` mends the keys that differ");
+                tracing::warn!(
+                    place = self.target.place(),
+                    keys,
+                    "another program changed what was delivered; `hutong-hub reconcile --repair` mends the keys that differ"
+                );
                 Ok(Checked::Changed { keys })
             }
             Finding::Broken(broken) => {

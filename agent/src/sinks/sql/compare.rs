@@ -77,7 +77,8 @@ impl Comparison<'_> {
         let mut held = Sums::new();
         self.each(connection, |key, leaf| held.add(&key_hash(&key), &leaf)).await?;
         let written = self.sums_of_image().await?;
-        let mut differing: Vec<usize> = (0..GROUPS).filter(|at| held.0[*at] != written.0[*at]).collect();
+        let mut differing: Vec<usize> =
+            (0..GROUPS).filter(|at| held.0[*at] != written.0[*at]).collect();
         let mut keys = 0;
         while !differing.is_empty() {
             let mut rows = 0;

@@ -24,10 +24,7 @@ pub(super) struct Stored {
 }
 
 /// Makes the table of positions if it is not there.
-pub(super) async fn ensure(
-    connection: &mut Connection,
-    name: &TableName,
-) -> Result<(), SinkError> {
+pub(super) async fn ensure(connection: &mut Connection, name: &TableName) -> Result<(), SinkError> {
     if connection.run(&format!("SELECT 1 FROM {} WHERE 1 = 0", name.cursors())).await.is_ok() {
         return Ok(());
     }
@@ -89,10 +86,8 @@ pub(super) async fn other_owner(
     name: &TableName,
     key: &SubscriptionKey,
 ) -> Result<Option<String>, SinkError> {
-    let (node, table) = (
-        literal(name.dialect(), key.node.as_str()),
-        literal(name.dialect(), &name.plain()),
-    );
+    let (node, table) =
+        (literal(name.dialect(), key.node.as_str()), literal(name.dialect(), &name.plain()));
     let sql = format!(
         "SELECT node, grant_id FROM {} WHERE table_name = {table} \
          AND (node <> {node} OR grant_id <> {})",

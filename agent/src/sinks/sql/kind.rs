@@ -125,9 +125,7 @@ pub(super) fn holds(item: &Item, kind: &Kind) -> bool {
             digits > 0 && exact || text(longest_text(item))
         }
         DataType::Double => *kind == Kind::Double || text(longest_text(item)),
-        DataType::Float => {
-            matches!(kind, Kind::Double | Kind::Float) || text(longest_text(item))
-        }
+        DataType::Float => matches!(kind, Kind::Double | Kind::Float) || text(longest_text(item)),
         DataType::Date => matches!(kind, Kind::Date | Kind::DateTime) || text(8),
         DataType::DateTime => *kind == Kind::DateTime || text(19),
         DataType::Logical => matches!(kind, Kind::Logical | Kind::Integer(_)) || text(1),

@@ -20,6 +20,8 @@ mod told;
 #[cfg(test)]
 mod tests;
 
+use std::{fs::File, path::Path, time::Duration};
+
 use hutong_schema::{
     block::Block,
     grant::GrantView,
@@ -28,16 +30,13 @@ use hutong_schema::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Begin, Disposal, Kept, SinkError, SqlOptions,
-    ledger::Ledger,
-    pieces,
-    records::Broken,
-    target::Finding,
+    Begin, Disposal, FileFailure, Kept, SinkError, SqlOptions, ledger::Ledger, pieces,
+    records::Broken, target::Finding,
 };
 use crate::{
     config::Dialect,
     spool::{ImageId, WriteBatch},
-    sql::{Access, Connection, connect, identifier},
+    sql::{Access, Connection, SqlError, connect, identifier},
 };
 use compare::{Comparison, Followed};
 use kind::Kind;
@@ -48,6 +47,9 @@ use statements::Statements;
 
 /// Differences that are followed when the hub asks. Beyond that a fresh snapshot is cheaper.
 const DIFFERENCES_MAX: usize = 100_000;
+
+/// A transaction that takes longer is given up: the database, or the way to it, hangs.
+const COMMIT_WITHIN: Duration = Duration::from_secs(120);
 
 /// A table with its connection.
 pub(super) struct SqlTable {
@@ -69,13 +71,16 @@ impl SqlTable {
     ///
     /// # Errors
     /// When database or store fail.
-    pub(super) async fn open(
-        options: &SqlOptions,
-        ledger: &mut Ledger,
-    ) -> Result<Self, SinkError> {
+    pub(super) async fn open(options: &SqlOptions, ledger: &mut Ledger) -> Result<Self, SinkError> {
         let dialect = options.database.url.dialect();
         let name = TableName::new(dialect, &options.table, ledger.key.grant);
         let place = format!("table {} of {}", name.plain(), options.database.url);
+        if options.create
+            && let Some(file) = options.database.url.file(Path::new(""))
+            && !file.exists()
+        {
+            File::create_new(&file).map_err(FileFailure::of("make", &file))?;
+        }
         let mut connection = connect(&options.database, Access::Write).await?;
         if dialect == Dialect::MySql {
             // A value that does not fit is an error, not another value.
@@ -160,8 +165,16 @@ impl SqlTable {
     /// Writes rows and position in one transaction.
     ///
     /// # Errors
-    /// When the database fails; it is then to be opened again.
+    /// When the database fails or does not answer; it is then to be opened again.
     pub(super) async fn commit(&mut self, ledger: &Ledger) -> Result<(), SinkError> {
+        let place = self.place.clone();
+        match tokio::time::timeout(COMMIT_WITHIN, self.write(ledger)).await {
+            Ok(written) => written,
+            Err(_) => Err(SqlError::Silent { place, after: COMMIT_WITHIN }.into()),
+        }
+    }
+
+    async fn write(&mut self, ledger: &Ledger) -> Result<(), SinkError> {
         let shape = self.shape.as_ref().ok_or(SinkError::Interrupted)?;
         let written = match ledger.record.staged {
             Some(_) => self.name.staged(),
@@ -188,6 +201,10 @@ impl SqlTable {
         ledger.record.end_snapshot(end)?;
         ledger.record.rename_due = false;
         let withdrawn = self.withdrawn_columns(old_view.as_ref(), &shape).await?;
+        if self.name.dialect() == Dialect::Postgres {
+            // It knows nothing yet of a table that was just filled.
+            self.connection.run(&format!("ANALYZE {}", self.name.staged())).await?;
+        }
         self.connection.run(begin_writing(self.name.dialect())).await?;
         let (live, staged) = (self.name.live().to_owned(), self.name.staged().to_owned());
         for statement in Statements(&shape).swap(&live, &staged) {
@@ -289,8 +306,9 @@ impl SqlTable {
         let dialect = self.name.dialect();
         if let Some(staged) = &ledger.record.staged {
             let facts = catalogue::look(&mut self.connection, self.name.named_staged()).await?;
-            let there = view_of(&staged.view)
-                .is_some_and(|view| facts.is_some_and(|facts| table::has_all(dialect, &facts, &view)));
+            let there = view_of(&staged.view).is_some_and(|view| {
+                facts.is_some_and(|facts| table::has_all(dialect, &facts, &view))
+            });
             if !there {
                 ledger.record.staged = None;
             }
@@ -299,8 +317,10 @@ impl SqlTable {
             let view = ledger.record.grant_view().ok_or(SinkError::Record)?;
             let facts = self.facts().await?;
             if !facts.is_some_and(|facts| table::has_all(dialect, &facts, &view)) {
-                tracing::warn!(place = self.place,
-                    "the table is gone or lacks columns; it is delivered anew");
+                tracing::warn!(
+                    place = self.place,
+                    "the table is gone or lacks columns; it is delivered anew"
+                );
                 let staged = ledger.record.staged.take();
                 ledger.record.lost();
                 ledger.record.staged = staged;
@@ -410,7 +430,8 @@ impl SqlTable {
 
     async fn move_cursor(&mut self, ledger: &Ledger) -> Result<(), SinkError> {
         let (connection, name) = (&mut self.connection, &self.name);
-        let writes = cursor::write(connection, name, &ledger.key, self.writes, &ledger.record).await?;
+        let writes =
+            cursor::write(connection, name, &ledger.key, self.writes, &ledger.record).await?;
         self.writes = Some(writes);
         Ok(())
     }

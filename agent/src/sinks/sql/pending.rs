@@ -49,8 +49,7 @@ impl Pending {
             items.iter().map(|column| block.column_of(column.item.id)).collect();
         for index in 0..block.rows() {
             let key = block.key(index);
-            let mut written: Written =
-                shape.written_key(key)?.into_iter().map(Some).collect();
+            let mut written: Written = shape.written_key(key)?.into_iter().map(Some).collect();
             let row = if block.is_delete(index) {
                 None
             } else {
@@ -99,7 +98,8 @@ impl Pending {
         upserts.sort_unstable_by(|one, other| one[..shape.keys].cmp(&other[..shape.keys]));
         deletes.sort_unstable();
         let statements = Statements(shape);
-        write_all(connection, shape, deletes, DELETES, |rows| statements.delete(table, rows)).await?;
+        write_all(connection, shape, deletes, DELETES, |rows| statements.delete(table, rows))
+            .await?;
         write_all(connection, shape, upserts, ROWS, |rows| statements.upsert(table, rows)).await
     }
 }
@@ -121,7 +121,8 @@ async fn write_all(
         };
         let (mut part, mut bytes) = (Vec::with_capacity(most), 0);
         while part.len() < most
-            && let Some(row) = rows.next_if(|row| bytes == 0 || bytes + size(row) <= STATEMENT_BYTES as u64)
+            && let Some(row) =
+                rows.next_if(|row| bytes == 0 || bytes + size(row) <= STATEMENT_BYTES as u64)
         {
             bytes += size(&row);
             part.push(row);

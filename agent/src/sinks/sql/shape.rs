@@ -46,11 +46,7 @@ pub(super) struct ReadBack {
 
 impl Shape {
     /// For what a grant delivers; `kind` says what each column holds.
-    pub(super) fn new(
-        dialect: Dialect,
-        view: &GrantView,
-        kind: impl Fn(&Item) -> Kind,
-    ) -> Self {
+    pub(super) fn new(dialect: Dialect, view: &GrantView, kind: impl Fn(&Item) -> Kind) -> Self {
         let column = |item: &Item| Column {
             item: item.clone(),
             kind: kind(item),
@@ -85,7 +81,11 @@ impl Shape {
                 self.keys
             )));
         }
-        self.key_columns().iter().zip(key_parts(key)).map(|(column, part)| column.written(part)).collect()
+        self.key_columns()
+            .iter()
+            .zip(key_parts(key))
+            .map(|(column, part)| column.written(part))
+            .collect()
     }
 
     /// What a row of the table says; its cells stand in the order of the columns.

@@ -38,7 +38,9 @@ impl Statements<'_> {
                 let changed = if items.is_empty() { self.0.key_columns() } else { items };
                 let changed = list(changed, |column| format!("{0} = VALUES({0})", column.quoted));
                 let values = rows_of(rows, columns.len());
-                format!("INSERT INTO {table} ({names}) VALUES {values} ON DUPLICATE KEY UPDATE {changed}")
+                format!(
+                    "INSERT INTO {table} ({names}) VALUES {values} ON DUPLICATE KEY UPDATE {changed}"
+                )
             }
         }
     }
@@ -50,7 +52,10 @@ impl Statements<'_> {
             let equal = joined(" AND ", keys.iter().enumerate(), |(at, column)| {
                 format!("t.{} = u.c{at}::{}", column.quoted, cast(&column.kind))
             });
-            return format!("DELETE FROM {table} AS t USING {} WHERE {equal}", unnested(keys.len()));
+            return format!(
+                "DELETE FROM {table} AS t USING {} WHERE {equal}",
+                unnested(keys.len())
+            );
         }
         if let [key] = keys {
             let values = vec!["?"; rows].join(", ");

@@ -24,20 +24,21 @@ const COMMENT_CHARS: usize = 200;
 const VARCHAR_BYTES: u64 = 32 * 1024;
 
 /// The statements that make the table. `collation` is MySQL's.
-pub(super) fn create(
-    name: &TableName,
-    view: &GrantView,
-    collation: &str,
-) -> Vec<String> {
+pub(super) fn create(name: &TableName, view: &GrantView, collation: &str) -> Vec<String> {
     let dialect = name.dialect();
     let mut room = VARCHAR_BYTES;
     let mut definitions: Vec<String> = Vec::new();
     for item in &view.keys {
         room = room.saturating_sub(4 * u64::from(item.length));
-        definitions.push(format!("{} NOT NULL{}", definition(dialect, item, collation, None), comment(dialect, item)));
+        definitions.push(format!(
+            "{} NOT NULL{}",
+            definition(dialect, item, collation, None),
+            comment(dialect, item)
+        ));
     }
     for item in &view.items {
-        definitions.push(definition(dialect, item, collation, Some(&mut room)) + &comment(dialect, item));
+        definitions
+            .push(definition(dialect, item, collation, Some(&mut room)) + &comment(dialect, item));
     }
     let keys: Vec<_> = view.keys.iter().map(|item| identifier(dialect, &item.name)).collect();
     definitions.push(format!("PRIMARY KEY ({})", keys.join(", ")));
@@ -83,12 +84,15 @@ pub(super) fn create_staged(name: &TableName, view: &GrantView) -> Vec<String> {
     let columns = [list(&view.keys), list(&view.items)].concat().join(", ");
     let (live, staged) = (name.live(), name.staged());
     match dialect {
-        Dialect::MySql => vec![format!(
-            "CREATE TABLE {staged} (PRIMARY KEY ({keys})) AS SELECT {columns} FROM {live} WHERE FALSE"
-        )],
+        // With a log that tells transactions apart, MySQL makes no table from a query.
+        Dialect::MySql => vec![format!("CREATE TABLE {staged} LIKE {live}")],
         Dialect::Postgres | Dialect::Sqlite => vec![
             format!("CREATE TABLE {staged} AS SELECT {columns} FROM {live} WHERE 1 = 0"),
-            format!("CREATE UNIQUE INDEX {} ON {} ({keys})", name.staged_index(), name.indexed_staged()),
+            format!(
+                "CREATE UNIQUE INDEX {} ON {} ({keys})",
+                name.staged_index(),
+                name.indexed_staged()
+            ),
         ],
     }
 }
@@ -146,10 +150,8 @@ pub(super) fn problems(dialect: Dialect, view: &GrantView, facts: &TableFacts) -
     }
     if dialect == Dialect::MySql {
         for other in unique.iter().filter(|index| **index != keys) {
-            problems.push(format!(
-                "its unique index on {} would make two rows into one",
-                words(other)
-            ));
+            problems
+                .push(format!("its unique index on {} would make two rows into one", words(other)));
         }
     }
     problems

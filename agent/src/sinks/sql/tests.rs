@@ -45,9 +45,6 @@ impl Place {
 
     fn database(&self) -> DatabaseConfig {
         let file = self.path("rows.db");
-        if !file.exists() {
-            std::fs::write(&file, b"").unwrap();
-        }
         let url = format!("sqlite:{}", file.display()).parse().unwrap();
         DatabaseConfig { url, password: None, time_zone: None }
     }
@@ -126,9 +123,8 @@ async fn check(sink: &mut Sink) -> Checked {
 }
 
 fn pairs(rows: Rows<'_>) -> BTreeMap<String, Option<String>> {
-    let pair = |(key, value): &(&str, Option<&str>)| {
-        (key.replace('\x1f', "/"), value.map(str::to_owned))
-    };
+    let pair =
+        |(key, value): &(&str, Option<&str>)| (key.replace('\x1f', "/"), value.map(str::to_owned));
     rows.iter().map(pair).collect()
 }
 
@@ -221,6 +217,34 @@ async fn of_two_commits_the_databases_counts_whichever_came_last() {
 }
 
 #[tokio::test]
+async fn rows_and_position_move_together_or_not_at_all() {
+    let place = Place::new();
+    drop(three(&place).await);
+    // The statement that fails, and whether it is the rows' or the position's.
+    for (table, when) in [("hutong_cursor", "UPDATE"), ("people_7", "INSERT")] {
+        let mut sink = place.open().await;
+        sink.begin(&ready(DeliveryMode::Tail)).await.unwrap();
+        let fail = format!(
+            "CREATE TRIGGER fail BEFORE {when} ON {table} BEGIN SELECT RAISE(ABORT, 'disk'); END"
+        );
+        place.run(&fail).await;
+        tail(&mut sink, 1, 2, &[("a\x1f1", None), ("z\x1f1", Some("new"))]);
+        assert!(sink.commit().await.is_err());
+        drop(sink);
+        place.run("DROP TRIGGER fail").await;
+        assert_eq!(place.rows().await, pairs(&THREE[..2]), "{table}");
+        let mut sink = place.open().await;
+        assert_eq!(resume_at(&sink), Some(cursor(1)), "{table}");
+        assert_eq!(check(&mut sink).await, Checked::Same);
+    }
+    let mut sink = place.open().await;
+    sink.begin(&ready(DeliveryMode::Tail)).await.unwrap();
+    tail(&mut sink, 1, 2, &[("a\x1f1", None), ("z\x1f1", Some("new"))]);
+    sink.commit().await.unwrap();
+    assert_eq!(place.rows().await.len(), 2);
+}
+
+#[tokio::test]
 async fn an_unfinished_snapshot_goes_on_and_the_old_rows_stay_until_its_end() {
     let place = Place::new();
     drop(three(&place).await);
@@ -250,7 +274,8 @@ async fn an_unfinished_snapshot_goes_on_and_the_old_rows_stay_until_its_end() {
         .await;
     sink.chunk(cursor(6), b"c\x1f9", packed(&block(&[("c\x1f9", Some("more"))]))).unwrap();
     end(&mut sink, 5).await;
-    let now: Rows<'_> = &[("a\x1f1", Some("one")), ("a\x1f2", Some("new")), ("c\x1f9", Some("more"))];
+    let now: Rows<'_> =
+        &[("a\x1f1", Some("one")), ("a\x1f2", Some("new")), ("c\x1f9", Some("more"))];
     assert_eq!(place.rows().await, pairs(now));
     assert_eq!(sink.digest().await.unwrap(), digest(now));
     let seen = place.ask("SELECT what || bh FROM seen ORDER BY 1").await;
