@@ -313,6 +313,7 @@ async fn a_changed_table_is_seen_and_mended_by_sending_again() {
 async fn what_does_not_fit_is_named_all_at_once_before_anything_is_written() {
     let mut place = Place::new();
     place.create = false;
+    std::fs::write(place.path("rows.db"), b"").unwrap();
     let mut sink = place.open().await;
     let mode = || ready(snapshot_mode(1));
     let error = sink.begin(&mode()).await.unwrap_err().to_string();
