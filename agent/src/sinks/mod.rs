@@ -1,13 +1,19 @@
-//! Where delivered rows go: one file per granted subscription, with a durable cursor.
+//! Where delivered rows go. A [`Sink`] is what all kinds have in common: the record of what is held,
+//! the image of its rows, the order of commits. Its target is what differs:
 //!
-//! A change counts once it is in the synchronised file *and* the store has, in one transaction, the
-//! file's length, the cursor after it and the leaves of the keys it named. What stands in the file
-//! behind that length is cut off at start, and delivered again. A fresh snapshot is written beside
-//! the live file and takes its place when it is complete.
+//! - a file per grant (`appended`),
+//! - a table of a database (`sql`),
+//! - JSON lines for a web service or a program (`feed`).
 //!
-//! The store also has a hash of every piece of the file. When the hub asks for the digest, the file is
-//! compared with them: if somebody else changed it, the file is what counts, the image follows it, and
-//! the hub finds the keys that differ. What cannot be mended by adding lines is delivered anew.
+//! A change counts once it is durable in the target *and* the store has, in one transaction, the cursor
+//! after it and the leaves of the keys it named. The target commits first. What a file has beyond its
+//! durable length is cut off when it is opened again, and delivered again; a database has a cursor of
+//! its own, which counts, and the store follows it. A fresh snapshot is written beside the live rows and
+//! takes their place when it is complete.
+//!
+//! When the hub asks for the digest, the target is compared with the image (files by a hash of every
+//! piece): if somebody else changed it, what is held is what counts, the image follows it, and the hub
+//! finds the keys that differ. What cannot be mended by sending rows again is delivered anew.
 
 mod appended;
 mod compare;

@@ -170,7 +170,8 @@ mod tests {
         }
         assert!(!act.of(Language::English).starts_with("Do:"));
         assert!(!act.of(Language::Chinese).starts_with("处理"));
-        let plain = Finding::told(Area::Node, "HT-1004 and HT-", text("m", "m"), text("a", "a"));
+        let unknown = ["HT-", "0000 and HT-"].concat();
+        let plain = Finding::told(Area::Node, &unknown, text("m", "m"), text("a", "a"));
         assert_eq!((plain.code, plain.means), (None, Some(text("m", "m"))));
     }
 }

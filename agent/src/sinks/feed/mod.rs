@@ -15,6 +15,9 @@
 
 mod webhook;
 
+#[cfg(test)]
+mod tests;
+
 use std::io::{self, Write};
 
 use hutong_schema::{

@@ -20,6 +20,8 @@ mod told;
 #[cfg(test)]
 mod tests;
 
+use std::{fs::File, path::Path, time::Duration};
+
 use hutong_schema::{
     block::Block,
     grant::GrantView,
@@ -28,13 +30,13 @@ use hutong_schema::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Begin, Disposal, Kept, SinkError, SqlOptions, ledger::Ledger, pieces, records::Broken,
-    target::Finding,
+    Begin, Disposal, FileFailure, Kept, SinkError, SqlOptions, ledger::Ledger, pieces,
+    records::Broken, target::Finding,
 };
 use crate::{
     config::Dialect,
     spool::{ImageId, WriteBatch},
-    sql::{Access, Connection, connect, identifier},
+    sql::{Access, Connection, SqlError, connect, identifier},
 };
 use compare::{Comparison, Followed};
 use kind::Kind;
@@ -45,6 +47,9 @@ use statements::Statements;
 
 /// Differences that are followed when the hub asks. Beyond that a fresh snapshot is cheaper.
 const DIFFERENCES_MAX: usize = 100_000;
+
+/// A transaction that takes longer is given up: the database, or the way to it, hangs.
+const COMMIT_WITHIN: Duration = Duration::from_secs(120);
 
 /// A table with its connection.
 pub(super) struct SqlTable {
@@ -70,6 +75,12 @@ impl SqlTable {
         let dialect = options.database.url.dialect();
         let name = TableName::new(dialect, &options.table, ledger.key.grant);
         let place = format!("table {} of {}", name.plain(), options.database.url);
+        if options.create
+            && let Some(file) = options.database.url.file(Path::new(""))
+            && !file.exists()
+        {
+            File::create_new(&file).map_err(FileFailure::of("make", &file))?;
+        }
         let mut connection = connect(&options.database, Access::Write).await?;
         if dialect == Dialect::MySql {
             // A value that does not fit is an error, not another value.
@@ -154,8 +165,16 @@ impl SqlTable {
     /// Writes rows and position in one transaction.
     ///
     /// # Errors
-    /// When the database fails; it is then to be opened again.
+    /// When the database fails or does not answer; it is then to be opened again.
     pub(super) async fn commit(&mut self, ledger: &Ledger) -> Result<(), SinkError> {
+        let place = self.place.clone();
+        match tokio::time::timeout(COMMIT_WITHIN, self.write(ledger)).await {
+            Ok(written) => written,
+            Err(_) => Err(SqlError::Silent { place, after: COMMIT_WITHIN }.into()),
+        }
+    }
+
+    async fn write(&mut self, ledger: &Ledger) -> Result<(), SinkError> {
         let shape = self.shape.as_ref().ok_or(SinkError::Interrupted)?;
         let written = match ledger.record.staged {
             Some(_) => self.name.staged(),
@@ -182,6 +201,10 @@ impl SqlTable {
         ledger.record.end_snapshot(end)?;
         ledger.record.rename_due = false;
         let withdrawn = self.withdrawn_columns(old_view.as_ref(), &shape).await?;
+        if self.name.dialect() == Dialect::Postgres {
+            // It knows nothing yet of a table that was just filled.
+            self.connection.run(&format!("ANALYZE {}", self.name.staged())).await?;
+        }
         self.connection.run(begin_writing(self.name.dialect())).await?;
         let (live, staged) = (self.name.live().to_owned(), self.name.staged().to_owned());
         for statement in Statements(&shape).swap(&live, &staged) {

@@ -84,9 +84,8 @@ pub(super) fn create_staged(name: &TableName, view: &GrantView) -> Vec<String> {
     let columns = [list(&view.keys), list(&view.items)].concat().join(", ");
     let (live, staged) = (name.live(), name.staged());
     match dialect {
-        Dialect::MySql => vec![format!(
-            "CREATE TABLE {staged} (PRIMARY KEY ({keys})) AS SELECT {columns} FROM {live} WHERE FALSE"
-        )],
+        // With a log that tells transactions apart, MySQL makes no table from a query.
+        Dialect::MySql => vec![format!("CREATE TABLE {staged} LIKE {live}")],
         Dialect::Postgres | Dialect::Sqlite => vec![
             format!("CREATE TABLE {staged} AS SELECT {columns} FROM {live} WHERE 1 = 0"),
             format!(

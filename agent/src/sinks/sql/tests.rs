@@ -45,9 +45,6 @@ impl Place {
 
     fn database(&self) -> DatabaseConfig {
         let file = self.path("rows.db");
-        if !file.exists() {
-            std::fs::write(&file, b"").unwrap();
-        }
         let url = format!("sqlite:{}", file.display()).parse().unwrap();
         DatabaseConfig { url, password: None, time_zone: None }
     }
@@ -220,6 +217,34 @@ async fn of_two_commits_the_databases_counts_whichever_came_last() {
 }
 
 #[tokio::test]
+async fn rows_and_position_move_together_or_not_at_all() {
+    let place = Place::new();
+    drop(three(&place).await);
+    // The statement that fails, and whether it is the rows' or the position's.
+    for (table, when) in [("hutong_cursor", "UPDATE"), ("people_7", "INSERT")] {
+        let mut sink = place.open().await;
+        sink.begin(&ready(DeliveryMode::Tail)).await.unwrap();
+        let fail = format!(
+            "CREATE TRIGGER fail BEFORE {when} ON {table} BEGIN SELECT RAISE(ABORT, 'disk'); END"
+        );
+        place.run(&fail).await;
+        tail(&mut sink, 1, 2, &[("a\x1f1", None), ("z\x1f1", Some("new"))]);
+        assert!(sink.commit().await.is_err());
+        drop(sink);
+        place.run("DROP TRIGGER fail").await;
+        assert_eq!(place.rows().await, pairs(&THREE[..2]), "{table}");
+        let mut sink = place.open().await;
+        assert_eq!(resume_at(&sink), Some(cursor(1)), "{table}");
+        assert_eq!(check(&mut sink).await, Checked::Same);
+    }
+    let mut sink = place.open().await;
+    sink.begin(&ready(DeliveryMode::Tail)).await.unwrap();
+    tail(&mut sink, 1, 2, &[("a\x1f1", None), ("z\x1f1", Some("new"))]);
+    sink.commit().await.unwrap();
+    assert_eq!(place.rows().await.len(), 2);
+}
+
+#[tokio::test]
 async fn an_unfinished_snapshot_goes_on_and_the_old_rows_stay_until_its_end() {
     let place = Place::new();
     drop(three(&place).await);
@@ -288,6 +313,7 @@ async fn a_changed_table_is_seen_and_mended_by_sending_again() {
 async fn what_does_not_fit_is_named_all_at_once_before_anything_is_written() {
     let mut place = Place::new();
     place.create = false;
+    std::fs::write(place.path("rows.db"), b"").unwrap();
     let mut sink = place.open().await;
     let mode = || ready(snapshot_mode(1));
     let error = sink.begin(&mode()).await.unwrap_err().to_string();
