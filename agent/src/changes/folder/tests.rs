@@ -177,6 +177,8 @@ fn reading_goes_on_at_the_committed_row_after_any_interruption() {
     assert!(interrupted > 1, "the file was read in one piece");
     rig.bench.drain();
     assert_eq!(rig.read_in_all(), ROWS, "no row was read twice");
+    let accepted = rig.bench.store.stream(rig.bench.stream).unwrap().state.counters.accepted;
+    assert_eq!(accepted, ROWS, "no row was sent twice");
     assert_eq!(rig.hub().len() as u64, ROWS);
     assert_eq!(rig.names("done"), ["large.csv"]);
 }
