@@ -135,13 +135,6 @@ fn file_problems(file: &FileSource) -> Vec<String> {
 
 /// Folders must be there and on one file system, so that a file can be handed over in one step.
 fn folder_problems(folder: &FolderSource) -> Vec<String> {
-    let device = |path: &Path| -> std::io::Result<u64> {
-        let facts = std::fs::metadata(path)?;
-        #[cfg(unix)]
-        return Ok(std::os::unix::fs::MetadataExt::dev(&facts));
-        #[cfg(not(unix))]
-        return Ok(facts.len() & 0);
-    };
     let inbox = match std::fs::read_dir(&folder.folder).and_then(|_| device(&folder.folder)) {
         Ok(device) => device,
         Err(error) => return vec![format!("{}: {error}", folder.folder.display())],
@@ -161,6 +154,17 @@ fn folder_problems(folder: &FolderSource) -> Vec<String> {
         }
     }
     problems
+}
+
+/// The file system that a path is on.
+#[cfg(unix)]
+fn device(path: &Path) -> std::io::Result<u64> {
+    Ok(std::os::unix::fs::MetadataExt::dev(&std::fs::metadata(path)?))
+}
+
+#[cfg(not(unix))]
+fn device(path: &Path) -> std::io::Result<u64> {
+    std::fs::metadata(path).map(|_| 0)
 }
 
 /// Prints a report for a person.

@@ -167,7 +167,11 @@ fn reading_goes_on_at_the_committed_row_after_any_interruption() {
             ScanOutcome::Cancelled => interrupted += 1,
             // The last row may be durable and the file not moved yet.
             ScanOutcome::Done(_) | ScanOutcome::Unchanged => break,
-            other => panic!("{other:?}"),
+            other @ (ScanOutcome::NoEpoch
+            | ScanOutcome::NotDrained
+            | ScanOutcome::Unstable
+            | ScanOutcome::Waiting(_)
+            | ScanOutcome::Trouble(_)) => panic!("{other:?}"),
         }
         let current = SourceRecord::load(&rig.bench.store, rig.bench.stream).unwrap();
         let position = current.folder.unwrap().current.unwrap().position;
