@@ -340,6 +340,8 @@ fn seeds_of_certs() -> Vec<Seed> {
     ]
 }
 
+const WORKBOOK: &[u8] = include_bytes!("../../agent/fixtures/workbooks/people.xlsx");
+
 fn seeds_of_agent() -> Vec<Seed> {
     let cursor = Cursor { incarnation: 1, generation: 2, seq: 300, feed_hash: [9; 16] };
     let live = Record { cursor: Some(cursor), length: 70, ..Record::default() };
@@ -368,6 +370,13 @@ fn seeds_of_agent() -> Vec<Seed> {
             "json lines",
             "\u{1}{\"sfzh\":\"11010519491231002X\",\"xm\":null,\"x\":[1]}\n{\"sfzh\"",
         ),
+        seed("source", "tsv", "\u{8}sfzh\txm\n11010519491231002X\t甲\n"),
+        seed(
+            "source",
+            "geojson",
+            "\u{10}{\"type\":\"FeatureCollection\",\"features\":[{\"type\":\"Feature\",\"id\":1,\"properties\":{\"sfzh\":\"11010519491231002X\"},\"geometry\":null},7]}",
+        ),
+        seed("source", "workbook", [&b"\x18"[..], WORKBOOK].concat()),
         seed("catalogue_file", "json lines", format!("\u{0}{entry}\n")),
         seed("catalogue_file", "toml", toml),
         seed("agent_config", "sample", config),

@@ -110,8 +110,20 @@ fn names(folder: &PathBuf) -> Result<Vec<String>> {
     Ok(names)
 }
 
-fn read_in_all(machine: &Machine) -> Result<u64> {
-    machine.publication(CODE)?["read"].as_u64().context("rows read")
+/// The publication's state and troubles as the status has them; nothing while the agent does not answer.
+fn state(machine: &Machine) -> (String, String) {
+    let publication = machine.publication(CODE).unwrap_or_default();
+    (
+        publication["state"].as_str().unwrap_or_default().to_owned(),
+        publication["troubles"].to_string(),
+    )
+}
+
+/// Rows that were read in all, and changes that the hub took in all: a row that is sent twice counts twice.
+fn read_and_accepted(machine: &Machine) -> Result<(u64, u64)> {
+    let publication = machine.publication(CODE)?;
+    let number = |name: &str| publication[name].as_u64().with_context(|| name.to_owned());
+    Ok((number("read")?, number("accepted")?))
 }
 
 /// Resumes that start from zero; checkpoints apart from data; deletes never seen.
@@ -140,8 +152,10 @@ fn nothing_is_lost_or_read_twice_when_the_agent_is_killed_while_files_are_droppe
             exports.all_handed_over(&exchange.machines[0]).with_context(step)?;
             exchange.equal(SOON).with_context(step)?;
             promise.no_epoch_began(&exchange.hub).with_context(step)?;
-            let (read, all) = (read_in_all(&exchange.machines[0])?, exports.rows);
+            let (read, sent) = read_and_accepted(&exchange.machines[0])?;
+            let all = exports.rows;
             ensure!(read == all, "{read} rows were read, the files have {all} ({})", step());
+            ensure!(sent == all, "{sent} changes were accepted, the files have {all} ({})", step());
         }
         exchange.hub.stop()?;
         exchange.log_is_sound()
@@ -154,7 +168,7 @@ fn a_dropped_file_is_seen_long_before_the_clock_looks() -> Result<()> {
         let settings = format!("{CHANGES}\nrescan_seconds = 86400");
         begin(exchange, &people_entry()?, &settings)?;
         until_true(SOON, "the empty folder was looked at", || {
-            Ok(exchange.machines[0].publication(CODE)?["state"] == "ok")
+            Ok(state(&exchange.machines[0]).0 == "ok")
         })?;
         let mut exports = Exports::new(3)?;
         exports.export(&exchange.machines[0], "first.csv", 100)?;
@@ -188,17 +202,13 @@ fn a_lost_outbox_is_made_good_and_rows_of_files_that_are_gone_wait_for_a_person(
         fs::remove_file(exchange.machines[0].path("inbox/done/b.csv"))?;
         lose_the_outbox(&mut exchange.machines[0])?;
         until_true(SOON, "the publication waits and says why", || {
-            let publication = exchange.machines[0].publication(CODE)?;
-            let troubles = publication["troubles"].to_string();
-            Ok(publication["state"] == "waiting for confirmation"
-                && troubles.contains("1 of 4 files"))
+            let (state, troubles) = state(&exchange.machines[0]);
+            Ok(state == "waiting for confirmation" && troubles.contains("1 of 4 files"))
         })?;
         exchange.rows(&CODE.parse()?, rows, SOON)?;
         let machine = &exchange.machines[0];
         machine.write("inbox/done/b.csv", &exports.dropped["b.csv"])?;
-        until_true(SOON, "it waits no more", || {
-            Ok(exchange.machines[0].publication(CODE)?["state"] == "ok")
-        })?;
+        until_true(SOON, "it waits no more", || Ok(state(&exchange.machines[0]).0 == "ok"))?;
         exchange.equal(SOON)
     })
 }

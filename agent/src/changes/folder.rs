@@ -38,10 +38,13 @@ fn of_folder(path: &Path) -> impl Fn(io::Error) -> Stop {
 fn broken(error: SourceError) -> Result<String, SourceError> {
     match error {
         SourceError::Form { detail, .. } => Ok(detail),
-        SourceError::Read { source, path } => match source.kind() {
-            io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => Ok(source.to_string()),
-            _ => Err(SourceError::Read { source, path }),
-        },
+        SourceError::Read { source, path } => {
+            let kind = source.kind();
+            if matches!(kind, io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) {
+                return Ok(source.to_string());
+            }
+            Err(SourceError::Read { source, path })
+        }
         other
         @ (SourceError::Missing(_) | SourceError::Database(_) | SourceError::Query { .. }) => {
             Err(other)

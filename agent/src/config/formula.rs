@@ -1,7 +1,7 @@
 //! Computed fields: a CEL expression over the columns of a source's row.
 //!
 //! Columns are texts and are named as in the source: `family + given`, or `row["姓名"]` where the name is
-//! no identifier of CEL. A column that a row does not have is an empty text. Beside CEL's operators the
+//! no identifier of CEL. Blanks around them are dropped before. A column that a row does not have is an empty text. Beside CEL's operators the
 //! functions of [`FUNCTIONS`] are known. An expression is bounded: by its length, by lists that can only
 //! be written out, by macros that do not nest, and by functions whose results are no longer than what
 //! they are given.

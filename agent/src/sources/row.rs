@@ -1,6 +1,8 @@
 //! One row in canonical form, in buffers that are used again.
 
-use hutong_schema::catalogue::Item;
+use std::borrow::Cow;
+
+use hutong_schema::catalogue::{DataType, Item};
 use hutong_schema::limits::{BATCH_BYTES_MAX, KEY_BYTES_MAX};
 use hutong_schema::row::{FieldId, KEY_SEPARATOR};
 use hutong_schema::rules::{RejectReason, canonicalise};
@@ -115,7 +117,7 @@ impl Row {
         }
         let trims = mapping.trims();
         for (index, item) in mapping.items().iter().enumerate().skip(mapping.keys()) {
-            raw(index, &mut |text| self.take_value(item, cut(text, trims)))?;
+            raw(index, &mut |text| self.take_value(item, text, trims))?;
         }
         self.is_not_too_large()
     }
@@ -132,7 +134,7 @@ impl Row {
         let trims = mapping.trims();
         let keys = &mapping.items()[..mapping.keys()];
         for (index, item) in keys.iter().enumerate() {
-            raw(index, &mut |text| self.take_key(item, cut(text, trims), index > 0))?;
+            raw(index, &mut |text| self.take_key(item, text, trims, index > 0))?;
         }
         self.key_is_complete(keys)
     }
@@ -153,7 +155,7 @@ impl Row {
         for slot in 0..mapping.slots() {
             let taken = raw(slot, &mut |text| {
                 match text {
-                    Some(text) => texts.push(text),
+                    Some(text) => texts.push(if mapping.trims() { trim(text) } else { text }),
                     None => texts.push_none(Taken::NoText),
                 }
                 Ok(())
@@ -194,9 +196,9 @@ impl Row {
                 refused(fault.reason)
             })?;
             if index < keys.len() {
-                self.take_key(item, Some(&value), index > 0)?;
+                self.take_key(item, Some(&value), false, index > 0)?;
             } else {
-                self.take_value(item, Some(&value))?;
+                self.take_value(item, Some(&value), false)?;
             }
         }
         // Of an entry that has nothing but a key.
@@ -240,10 +242,16 @@ impl Row {
         Err(Refusal::whole(RejectReason::Type))
     }
 
-    fn take_key(&mut self, item: &Item, text: Option<&str>, more: bool) -> Result<(), Refusal> {
+    fn take_key(
+        &mut self,
+        item: &Item,
+        text: Option<&str>,
+        trims: bool,
+        more: bool,
+    ) -> Result<(), Refusal> {
         let refused = |reason| Refusal { field: item.id, reason };
         let text = text.ok_or_else(|| refused(RejectReason::Encoding))?;
-        let value = canonicalise(item, text).map_err(refused)?;
+        let value = canonical(item, text, trims).map_err(refused)?;
         let value = value.ok_or_else(|| refused(RejectReason::Missing))?;
         if more {
             self.key.push(KEY_SEPARATOR);
@@ -252,10 +260,10 @@ impl Row {
         Ok(())
     }
 
-    fn take_value(&mut self, item: &Item, text: Option<&str>) -> Result<(), Refusal> {
+    fn take_value(&mut self, item: &Item, text: Option<&str>, trims: bool) -> Result<(), Refusal> {
         let refused = |reason| Refusal { field: item.id, reason };
         let text = text.ok_or_else(|| refused(RejectReason::Encoding))?;
-        let value = canonicalise(item, text).map_err(refused)?;
+        let value = canonical(item, text, trims).map_err(refused)?;
         if value.is_none() && item.required {
             return Err(refused(RejectReason::Missing));
         }
@@ -273,7 +281,18 @@ const CHANGED: [&str; 10] =
 /// Words of a row that is gone.
 const REMOVED: [&str; 4] = ["delete", "d", "删除", "注销"];
 
-/// The text of a value without the blanks around it, if they are to be dropped.
-fn cut(text: Option<&str>, trims: bool) -> Option<&str> {
-    if trims { text.map(trim) } else { text }
+/// The canonical bytes of a text without the blanks around it, if they are to be dropped.
+fn canonical<'t>(
+    item: &Item,
+    text: &'t str,
+    trims: bool,
+) -> Result<Option<Cow<'t, [u8]>>, RejectReason> {
+    if matches!(item.data_type, DataType::Text | DataType::Memo) {
+        return canonicalise(item, if trims { trim(text) } else { text });
+    }
+    // Around everything else plain blanks are dropped in any case; others are rare, and wrong there.
+    canonicalise(item, text).or_else(|reason| match trim(text) {
+        cut if trims && cut.len() < text.len() => canonicalise(item, cut),
+        _ => Err(reason),
+    })
 }

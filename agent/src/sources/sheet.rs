@@ -109,7 +109,7 @@ mod tests {
 
     #[test]
     fn numbers_that_lost_digits_are_refused() {
-        for number in [110_105_194_912_310_021f64, 1e15, -1.2e16] {
+        for number in [110_105_194_912_310_021u64 as f64, 1e15, -1.2e16] {
             assert_eq!(shown(DataRef::Float(number)), Err(Problem::DigitsLost));
         }
         assert!(Problem::DigitsLost.in_words().contains("format the column as text"));

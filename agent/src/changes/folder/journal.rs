@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::sources::FileMark;
+use crate::sources::{FileMark, Identity};
 
 const NAME: &str = ".taken.jsonl";
 
@@ -114,7 +114,15 @@ impl Journal {
                 file
             }
         };
-        hand_over(from, &self.folder.join(file))
+        let to = self.folder.join(file);
+        hand_over(from, &to)?;
+        if Identity::from_facts(&fs::metadata(&to)?) == mark.identity {
+            return Ok(());
+        }
+        // Another file of the name was dropped since the last row was read: it goes back and is read.
+        tracing::warn!(file = name, "another file of the name took its place while it was read");
+        let back = from.parent().unwrap_or(&self.folder);
+        hand_over(&to, &back.join(free_name(back, name)))
     }
 
     fn note(&mut self, taken: &Taken) -> io::Result<()> {
@@ -194,6 +202,18 @@ mod tests {
         assert_eq!(journal.gone(), Some((1, 3)));
         fs::write(done.join("people-2.csv"), "other!").unwrap();
         assert_eq!(journal.gone(), Some((1, 3)), "another file of the name is not the one");
+    }
+
+    #[test]
+    fn a_file_that_took_the_place_of_the_one_that_was_read_goes_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let done = dir.path().join("done");
+        let (_, mark) = drop_file(dir.path(), "a.csv", "rows");
+        let (path, _) = drop_file(dir.path(), "a.csv", "other rows");
+        let mut journal = Journal::open(&done).unwrap();
+        journal.take(&path, "a.csv", &mark, false).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "other rows");
+        assert_eq!(journal.gone(), Some((1, 1)), "the one that was read is kept nowhere");
     }
 
     #[test]

@@ -54,7 +54,6 @@ pub(super) fn scan(scan: Scan<'_>, folder: &FolderSource) -> Result<ScanOutcome,
     let of_inbox = of_folder(&folder.folder);
     let mut files =
         inbox::list(folder, &scan.publication.settling, Instant::now()).map_err(of_inbox)?;
-    let mut any_failed = false;
     while let Some(newest) = files.pop() {
         if !newest.settled {
             return Ok(ScanOutcome::Unstable);
@@ -82,12 +81,11 @@ pub(super) fn scan(scan: Scan<'_>, folder: &FolderSource) -> Result<ScanOutcome,
                     "the file cannot be read; it was set aside");
                 failed::set_aside(&folder.failed, &newest.path, &newest.name, &detail, 0)
                     .map_err(of_folder(&folder.failed))?;
-                any_failed = true;
             }
             other => return other,
         }
     }
-    nothing_dropped(scan, folder, any_failed)
+    nothing_dropped(scan, folder)
 }
 
 /// Reads one file as the whole state.
@@ -100,11 +98,7 @@ fn read(scan: &Scan<'_>, file: FileSource) -> Result<ScanOutcome, Stop> {
 }
 
 /// No file lies there. If everything is to be sent anew, or some keys are, the newest done file is read.
-fn nothing_dropped(
-    mut scan: Scan<'_>,
-    folder: &FolderSource,
-    any_failed: bool,
-) -> Result<ScanOutcome, Stop> {
+fn nothing_dropped(mut scan: Scan<'_>, folder: &FolderSource) -> Result<ScanOutcome, Stop> {
     let journal = Journal::open(&folder.done).map_err(of_folder(&folder.done))?;
     let newest = journal.taken().iter().rev().find(|taken| !taken.superseded);
     let wanted = scan.replacing() || !scan.resend()?.is_empty();
@@ -119,7 +113,6 @@ fn nothing_dropped(
             if scan.record.waiting.take().is_some() {
                 remember(&scan, &scan.record)?;
             }
-            tracing::debug!(resource = %scan.entry.code, any_failed, "no file is in the folder");
             Ok(ScanOutcome::Unchanged)
         }
     }

@@ -167,7 +167,11 @@ fn reading_goes_on_at_the_committed_row_after_any_interruption() {
             ScanOutcome::Cancelled => interrupted += 1,
             // The last row may be durable and the file not moved yet.
             ScanOutcome::Done(_) | ScanOutcome::Unchanged => break,
-            other => panic!("{other:?}"),
+            other @ (ScanOutcome::NoEpoch
+            | ScanOutcome::NotDrained
+            | ScanOutcome::Unstable
+            | ScanOutcome::Waiting(_)
+            | ScanOutcome::Trouble(_)) => panic!("{other:?}"),
         }
         let current = SourceRecord::load(&rig.bench.store, rig.bench.stream).unwrap();
         let position = current.folder.unwrap().current.unwrap().position;
@@ -177,6 +181,8 @@ fn reading_goes_on_at_the_committed_row_after_any_interruption() {
     assert!(interrupted > 1, "the file was read in one piece");
     rig.bench.drain();
     assert_eq!(rig.read_in_all(), ROWS, "no row was read twice");
+    let accepted = rig.bench.store.stream(rig.bench.stream).unwrap().state.counters.accepted;
+    assert_eq!(accepted, ROWS, "no row was sent twice");
     assert_eq!(rig.hub().len() as u64, ROWS);
     assert_eq!(rig.names("done"), ["large.csv"]);
 }

@@ -58,6 +58,8 @@ fn csv(content: &str, text: &str) -> Vec<String> {
 
 #[test]
 fn blanks_are_dropped_unless_they_are_to_stay() {
+    let wide = "id,name,day,amount\n1,a,\u{3000}2020-01-02 ,\u{3000}\n";
+    assert_eq!(csv(wide, ""), ["1|a|20200102|-"]);
     let content = "id,name\n \u{3000}a1 ,\u{3000}示例 x\u{3000}\n";
     assert_eq!(csv(content, ""), ["a1|示例 x|-|-"]);
     assert_eq!(
@@ -129,7 +131,7 @@ fn expressions_see_the_columns_of_the_source_and_a_failing_one_costs_its_row() {
         compute = "string(int(a) * int(b))"
     "#;
     let content =
-        "id,姓,名,a,b\n1,示,例,6,7\n2,示,例,6,x\n3,示,例,9223372036854775807,2\n4,示,例,2,3\n";
+        "id,姓,名,a,b\n1, 示 ,例,6 ,7\n2,示,例,6,x\n3,示,例,9223372036854775807,2\n4,示,例,2,3\n";
     let seen = csv(content, text);
     assert_eq!((seen[0].as_str(), seen[3].as_str()), ("1|示例|-|42", "4|示例|-|6"));
     for refused in &seen[1..3] {

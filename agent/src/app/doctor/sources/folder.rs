@@ -31,13 +31,6 @@ pub(super) fn look(folder: &FolderSource) -> Vec<Finding> {
 
 /// Folders must be there and on one file system, so that a file can be handed over in one step.
 pub(crate) fn problems(folder: &FolderSource) -> Vec<String> {
-    let device = |path: &Path| -> std::io::Result<u64> {
-        let facts = std::fs::metadata(path)?;
-        #[cfg(unix)]
-        return Ok(std::os::unix::fs::MetadataExt::dev(&facts));
-        #[cfg(not(unix))]
-        return Ok(facts.len() & 0);
-    };
     let inbox = match std::fs::read_dir(&folder.folder).and_then(|_| device(&folder.folder)) {
         Ok(device) => device,
         Err(error) => return vec![format!("{}: {error}", folder.folder.display())],
@@ -57,4 +50,9 @@ pub(crate) fn problems(folder: &FolderSource) -> Vec<String> {
         }
     }
     problems
+}
+
+/// The file system that a path is on.
+fn device(path: &Path) -> std::io::Result<u64> {
+    Ok(std::os::unix::fs::MetadataExt::dev(&std::fs::metadata(path)?))
 }
