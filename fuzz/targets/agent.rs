@@ -10,7 +10,7 @@ use hutong_agent::app::socket::Request;
 use hutong_agent::config::{Config, Rules, Sheet, SourceForm, TextEncoding};
 use hutong_agent::link::catalogue;
 use hutong_agent::sinks::{self, LineFormat, Lines, Record};
-use hutong_agent::sources::{Next, Row, Source, SourceOptions};
+use hutong_agent::sources::{Next, Row, Rows, Source, SourceOptions};
 use hutong_agent::spool::StreamRecord;
 use hutong_schema::catalogue::{CatalogueEntry, Item};
 use hutong_schema::grant::{Grant, GrantId, GrantView, Modes, Target};

@@ -458,6 +458,7 @@ mod tests {
             hub: "hub.example:7443".to_owned(),
             outbox_bytes: 0,
             outbox_cap_bytes: 1,
+            push: None,
             nodes: vec![node],
         }
     }

@@ -8,7 +8,7 @@ use hutong_schema::wire::v1::publish::PublishReady;
 use super::super::{PushConfirmed, ScanOutcome, remap};
 use super::*;
 use crate::config::{
-    FileFormat, FileSource, PublishConfig, SourceConfig, SourceMode, TextEncoding,
+    FileSource, PublishConfig, SourceConfig, SourceForm, SourceMode, TextEncoding,
 };
 use crate::quarantine::Record;
 use crate::spool::{NewBatch, Store};
@@ -28,9 +28,11 @@ impl Rig {
             source: source(&bench),
             rescan: Duration::from_secs(1),
             max_delete_percent: 100,
+            rules: Default::default(),
         };
         let quarantine = bench.quarantine.clone();
-        let publication = Publication { stream: bench.stream, config, quarantine };
+        let settling = Default::default();
+        let publication = Publication { stream: bench.stream, config, quarantine, settling };
         Self { bench, publication, clock: 0 }
     }
 
@@ -42,7 +44,7 @@ impl Rig {
         Self::of(|bench| {
             SourceConfig::File(FileSource {
                 path: bench.path("rows.csv"),
-                format: FileFormat::Csv,
+                form: SourceForm::Separated(b','),
                 encoding: TextEncoding::Utf8,
                 mode,
             })

@@ -1,6 +1,6 @@
 use super::*;
 use crate::config::{Rules, SourceForm};
-use crate::sources::{Source, SourceOptions};
+use crate::sources::{Rows, Source, SourceOptions};
 
 /// Key `id`, name, place.
 fn entry() -> hutong_schema::catalogue::CatalogueEntry {

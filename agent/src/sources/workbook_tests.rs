@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use super::*;
 use crate::config::{Rules, SourceForm, TextEncoding};
-use crate::sources::{Source, SourceOptions};
+use crate::sources::{Rows as _, Source, SourceOptions};
 use crate::testing::entry;
 
 fn fixture(name: &str) -> PathBuf {

@@ -53,7 +53,9 @@ impl Connection {
                 for param in params {
                     query = match param {
                         Param::Texts(texts) => query.bind(texts),
-                        other => bound(query, other)?,
+                        other @ (Param::Text(_) | Param::Integer(_) | Param::Real(_)) => {
+                            bound(query, other)?
+                        }
                     };
                 }
                 query.execute(connection).await?.rows_affected()

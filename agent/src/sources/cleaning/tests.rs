@@ -1,7 +1,7 @@
 use std::path::Path;
 
 use crate::config::{Config, Rules, SourceForm, TextEncoding};
-use crate::sources::{Next, Row, Source, SourceError, SourceOptions};
+use crate::sources::{Next, Row, Rows, Source, SourceError, SourceOptions};
 use crate::testing::entry;
 
 /// The rules in the words of a configuration.
