@@ -57,7 +57,9 @@ fn a_database_is_read_by_table_or_query_in_three_modes() {
         let config = Config::parse(&sql(settings), Path::new("/etc/hutong")).unwrap();
         match config.nodes[0].publish[0].source.clone() {
             SourceConfig::Sql(sql) => *sql,
-            other => panic!("{other:?}"),
+            other @ (SourceConfig::File(_) | SourceConfig::Folder(_) | SourceConfig::Push) => {
+                panic!("{other:?}")
+            }
         }
     };
     let whole = read("url = \"sqlite:rows.db\"\nquery = \"SELECT 1;\"");
