@@ -10,6 +10,9 @@
 //! | HT-1104 fenced, the hub lost settled batches | once by itself a new epoch; then as above |
 //! | HT-1108 schema changed | what is not stored is dropped, the entry is fetched, the source is mapped again |
 //! | any other refusal | it stands still, named in `status`, and is tried again every minute |
+//!
+//! Rows that a program handed over cannot be read again: where those of a source are dropped, they are
+//! kept, numbered anew in a new epoch, and brought into a new schema.
 
 use std::time::{Duration, Instant};
 
