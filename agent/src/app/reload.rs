@@ -182,6 +182,17 @@ impl Agent {
         let _ = tokio::time::timeout(DRAIN, looking).await;
     }
 
+    /// Waits until the scans of sources that were unmounted have noticed it: a source that is mounted
+    /// anew is not to be read twice at a time. The store refuses what a later one would still append.
+    async fn read_no_more(&self, publications: impl Iterator<Item = &Arc<Publication>> + Clone) {
+        let looking = async {
+            while publications.clone().any(|each| each.is_scanning()) {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        let _ = tokio::time::timeout(DRAIN, looking).await;
+    }
+
     pub(super) fn mount(
         &self,
         node: &Arc<Node>,
@@ -204,6 +215,7 @@ impl Agent {
         for publication in publications.iter().flat_map(|all| all.iter()) {
             self.scans.unmount(publication.stream);
         }
+        self.read_no_more(publications.iter().flat_map(|all| all.iter())).await;
         if let Some(running) = running {
             running.cancel.cancel();
             if let Err(error) = running.task.await {

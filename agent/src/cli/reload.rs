@@ -4,7 +4,7 @@ use std::{process::ExitCode, sync::Arc};
 
 use anyhow::{Context, anyhow, bail};
 use hutong_schema::words::in_full;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
     app::{
@@ -35,9 +35,13 @@ pub(super) async fn reload(config: &Config) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// From now on SIGHUP does not end the process.
+pub(super) fn hangups() -> anyhow::Result<Signal> {
+    signal(SignalKind::hangup()).context("SIGHUP cannot be handled")
+}
+
 /// Reads the configuration again at each SIGHUP, as long as the agent runs.
-pub(super) fn on_hangup(agent: &Arc<Agent>) -> anyhow::Result<()> {
-    let mut hangups = signal(SignalKind::hangup()).context("SIGHUP cannot be handled")?;
+pub(super) fn on_hangup(mut hangups: Signal, agent: &Arc<Agent>) {
     let agent = Arc::downgrade(agent);
     tokio::spawn(async move {
         while hangups.recv().await.is_some() {
@@ -51,5 +55,4 @@ pub(super) fn on_hangup(agent: &Arc<Agent>) -> anyhow::Result<()> {
             }
         }
     });
-    Ok(())
 }

@@ -22,8 +22,9 @@ const LOOK: Duration = Duration::from_millis(100);
 pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let cancel = stop_on_signals()?;
     let service = Service::begin();
+    let hangups = reload::hangups()?;
     let agent = Agent::start(config, cancel.clone()).await?;
-    reload::on_hangup(&agent)?;
+    reload::on_hangup(hangups, &agent);
     service.working(&agent);
     let ready = {
         let agent = Arc::clone(&agent);
