@@ -107,13 +107,11 @@ fn raw(rng: &mut Rng, data_type: DataType, length: u32) -> String {
             let year = year[rng.below(10) as usize];
             let (month, day) = (1 + rng.below(12), 1 + rng.below(31));
             let date = format!("{year:04}-{month:02}-{day:02}");
-            match data_type {
-                DataType::Date => date,
-                _ => {
-                    let (hour, minute) = (rng.below(24), rng.below(60));
-                    format!("{date} {hour:02}:{minute:02}:{:02}", rng.below(60))
-                }
+            if data_type == DataType::Date {
+                return date;
             }
+            let (hour, minute) = (rng.below(24), rng.below(60));
+            format!("{date} {hour:02}:{minute:02}:{:02}", rng.below(60))
         }
         DataType::Logical => rng.below(2).to_string(),
         DataType::Geometry => {
