@@ -53,9 +53,7 @@ impl Connection {
                 for param in params {
                     query = match param {
                         Param::Texts(texts) => query.bind(texts),
-                        other @ (Param::Text(_) | Param::Integer(_) | Param::Real(_)) => {
-                            bound(query, other)?
-                        }
+                        Param::Text(_) | Param::Integer(_) | Param::Real(_) => bound(query, param)?,
                     };
                 }
                 query.execute(connection).await?.rows_affected()
