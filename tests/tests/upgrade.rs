@@ -104,6 +104,11 @@ fn a_newer_version_goes_on_with_outbox_positions_images_and_cursors() -> Result<
         ensure!(read == 1, "{read} rows of the appended file were read");
 
         exchange.nothing_delivered_anew()?;
+        let log = fs::read_to_string(exchange.path("logs/hub.log"))?;
+        ensure!(
+            log.contains("marks=Fit"),
+            "the log lacks entries, or its marks were not read: {log}"
+        );
         exchange.hub.stop()?;
         exchange.log_is_sound()
     })
@@ -219,6 +224,8 @@ fn take_over(exchange: &mut Exchange) -> Result<Left> {
         }
         fs::rename(fixture.join("hub/data").join(part), data.join(part))?;
     }
+    // How far the log reached: a newer hub that read less of it would say so.
+    fs::rename(fixture.join("hub/data/log.marks"), data.join("log.marks"))?;
     for machine in ["civil", "social"] {
         fs::rename(fixture.join(machine), exchange.path(machine))?;
     }
@@ -302,11 +309,13 @@ fn the_fixture_is_written() -> Result<()> {
         let mut pack = Command::new("tar");
         pack.args(["--create", "--gzip", "--sort=name", "--mtime=@0", "--numeric-owner"])
             .args(["--owner=0", "--group=0", "--exclude=nodes", "--exclude=*.sock"])
+            // What the engine wrote for people, with paths of the machine.
+            .args(["--exclude=LOG", "--exclude=LOG.old.*"])
             .arg("--file")
             .arg(to.join("state.tar.gz"))
             .arg("-C")
             .arg(exchange.path(""))
-            .args(["left.json", "hub/data/log", "hub/data/views"])
+            .args(["left.json", "hub/data/log", "hub/data/log.marks", "hub/data/views"])
             .args(["civil/state", "civil/catalogue-n1.jsonl", "civil/people.csv"])
             .args(["civil/visits.csv", "social/state", "social/out"]);
         run_command(&mut pack)?.ok().context("pack the fixture")?;
