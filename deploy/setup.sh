@@ -63,6 +63,9 @@ install_packages() {
         # systemd-analyze checks the units; adduser is what the packages ask for.
         command -v systemd-analyze >/dev/null || missing+=(systemd)
         command -v adduser >/dev/null || missing+=(adduser)
+        # Tests start servers of their own from these, on free ports in temporary folders.
+        compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || missing+=(postgresql)
+        command -v mariadbd >/dev/null || missing+=(mariadb-server)
     fi
     if [ "$1" = --old-hosts ] && ! python3 -c 'import ensurepip, venv' 2>/dev/null; then missing+=(python3-venv); fi
     # Tests give a program another clock with it.
@@ -77,7 +80,18 @@ install_packages() {
     fi
     say "installing ${missing[*]} (about a minute)"
     "${as_root[@]}" apt-get update -qq
-    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}"
+    # The packages' own services are not wanted: nothing is started while this file is there (invoke-rc.d(8)).
+    local policy=/usr/sbin/policy-rc.d ours=
+    if [ ! -e "$policy" ]; then
+        ours=yes
+        printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" tee "$policy" >/dev/null
+        "${as_root[@]}" chmod 755 "$policy"
+    fi
+    local failed=0
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" ||
+        failed=$?
+    if [ -n "$ours" ]; then "${as_root[@]}" rm -f "$policy"; fi
+    return "$failed"
 }
 
 check_rust() {

@@ -130,7 +130,7 @@ fn all_mistakes_are_named_at_once() {
         [[node.publish]]
         resource = "not a code"
         mode = "sometimes"
-        path = "data.xlsx"
+        path = "data.pdf"
         max_delete_percent = 101
         [[node.subscribe]]
         grant = "some"
@@ -286,13 +286,13 @@ fn the_push_door_is_for_this_machine_and_its_token_stays_out_of_the_configuratio
         ("push = { listen = \"0.0.0.0:7480\", token_file = \"t\" }", "push.listen is 0.0.0.0:7480"),
         ("push = { listen = \"127.0.0.1:1\" }", "push.token_file is missing"),
         (
-            "push = { listen = \"127.0.0.1:1\", token = \"secret\" }",
+            "push = { listen = \"127.0.0.1:1\", token = \"geheim\" }",
             "push.token is a secret in the open",
         ),
     ] {
         let found = mistakes(&text(push)).join("\n");
         assert!(found.contains(mistake), "{mistake} in:\n{found}");
-        assert!(!found.contains("secret"), "a token is not repeated: {found}");
+        assert!(!found.contains("geheim"), "a token is not repeated: {found}");
     }
 }
 
