@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use serde::ser::Error as _;
+use serde::ser::SerializeMap;
 
 use super::plan::{FileStyle, Node, Resource, Unit};
 
@@ -48,28 +48,26 @@ pub struct PublishTable {
 }
 
 impl Serialize for PublishTable {
+    /// The order is that of the generated cities' files.
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut table = toml::Table::new();
-        let mut put = |name: &str, value: toml::Value| table.insert(name.to_owned(), value);
-        put("resource", self.resource.clone().into());
+        let mut table = serializer.serialize_map(None)?;
+        table.serialize_entry("resource", &self.resource)?;
+        if self.instead.is_none() {
+            table.serialize_entry("path", &self.path)?;
+            table.serialize_entry("format", self.format)?;
+            table.serialize_entry("encoding", self.encoding)?;
+            table.serialize_entry("mode", self.mode)?;
+        }
         if let Some(seconds) = self.rescan_seconds {
-            put("rescan_seconds", i64::from(seconds).into());
+            table.serialize_entry("rescan_seconds", &seconds)?;
         }
         if let Some(percent) = self.max_delete_percent {
-            put("max_delete_percent", i64::from(percent).into());
+            table.serialize_entry("max_delete_percent", &percent)?;
         }
-        match &self.instead {
-            Some(settings) => table.extend(settings.clone()),
-            None => {
-                let path =
-                    self.path.to_str().ok_or_else(|| S::Error::custom("path is not UTF-8"))?;
-                put("path", path.into());
-                put("format", self.format.into());
-                put("encoding", self.encoding.into());
-                put("mode", self.mode.into());
-            }
+        for (name, value) in self.instead.iter().flatten() {
+            table.serialize_entry(name, value)?;
         }
-        table.serialize(serializer)
+        table.end()
     }
 }
 
