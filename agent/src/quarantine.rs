@@ -7,10 +7,11 @@
 //! in between it can stand there twice, never not at all.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use csv_core::ReadRecordResult;
 use hutong_schema::catalogue::Item;
 use hutong_schema::ids::ResourceCode;
 use hutong_schema::rules::RejectReason;
@@ -27,7 +28,7 @@ pub use sheet::{Sheet, SheetError, SheetRow, SheetWriter};
 pub struct Quarantine {
     dir: PathBuf,
     /// Rows come from scans, from the hub and from programs at once; files are written by one.
-    writing: Arc<Mutex<()>>,
+    writing: Arc<Mutex<Option<Written>>>,
 }
 
 /// A row that is not published, and why.
@@ -56,6 +57,13 @@ pub struct QuarantineError {
     /// The system's error.
     #[source]
     pub source: io::Error,
+}
+
+/// The file that was written last, as it was left.
+#[derive(Debug)]
+struct Written {
+    path: PathBuf,
+    length: u64,
 }
 
 const MARK: &[u8] = b"\xEF\xBB\xBF";
@@ -113,11 +121,18 @@ impl Quarantine {
 
     fn add_to_today(&self, folder: &Path, rows: impl Read) -> Result<(), QuarantineError> {
         let path = folder.join(format!("{}.csv", jiff::Zoned::now().date()));
-        let _one_at_a_time = self.writing.lock();
+        let mut written = self.writing.lock();
+        let known = written.take().filter(|written| written.path == path);
         let result = fs::create_dir_all(folder)
-            .and_then(|()| append(rows, &path))
-            .and_then(|()| sync_folder(folder));
-        result.map_err(|source| QuarantineError { path, source })
+            .and_then(|()| append(rows, &path, known.map(|known| known.length)))
+            .and_then(|length| sync_folder(folder).map(|()| length));
+        match result {
+            Ok(length) => {
+                *written = Some(Written { path, length });
+                Ok(())
+            }
+            Err(source) => Err(QuarantineError { path, source }),
+        }
     }
 }
 
@@ -207,41 +222,54 @@ impl Drop for Staged {
     }
 }
 
-fn append(mut rows: impl Read, path: &Path) -> io::Result<()> {
+/// Adds rows behind the whole ones; the length of the file afterwards. `known` is its length as this
+/// process left it.
+fn append(mut rows: impl Read, path: &Path, known: Option<u64>) -> io::Result<u64> {
     let mut file = private().read(true).append(true).create(true).open(path)?;
-    if file.metadata()?.len() == 0 {
+    let mut length = file.metadata()?.len();
+    if known != Some(length) {
+        let whole = whole_records(&file)?;
+        if whole < length {
+            file.set_len(whole)?;
+        }
+        length = whole;
+    }
+    if length == 0 {
         file.write_all(MARK)?;
         let mut header = csv::Writer::from_writer(Vec::new());
         header.write_record(HEADER)?;
         file.write_all(&header.into_inner().map_err(|error| io::Error::other(error.to_string()))?)?;
-    } else {
-        cut_torn_row(&mut file, path)?;
     }
     io::copy(&mut rows, &mut file)?;
-    file.sync_all()
+    file.sync_all()?;
+    Ok(file.metadata()?.len())
 }
 
-/// A crash can leave half a row at the end, which nobody was told to be there; behind a quotation that
-/// it opened, all later rows would be lost.
-fn cut_torn_row(file: &mut File, path: &Path) -> io::Result<()> {
-    if ends_with_line(file)? {
-        return Ok(());
-    }
-    let mut reader = csv::ReaderBuilder::new().flexible(true).from_path(path)?;
-    reader.byte_headers().map_err(io::Error::other)?;
-    let (mut torn, mut record) = (None, csv::ByteRecord::new());
+/// Where the last whole record ends. A crash can leave half a row behind it, which nobody was told to be
+/// there; behind a quotation that it opened, all later rows would be lost. That quotation can hold line
+/// ends, so only reading tells.
+fn whole_records(mut file: &File) -> io::Result<u64> {
+    file.rewind()?;
+    let mut input = BufReader::with_capacity(64 * 1024, file);
+    let mut reader = csv_core::Reader::new();
+    let (mut output, mut ends) = ([0; 4 * 1024], [0; 32]);
+    let (mut read, mut whole) = (0, 0);
     loop {
-        let begins = reader.position().byte();
-        if !reader.read_byte_record(&mut record).map_err(io::Error::other)? {
-            break;
+        let piece = input.fill_buf()?;
+        if piece.is_empty() {
+            return Ok(whole);
         }
-        torn = Some(begins);
+        let (result, taken, _, _) = reader.read_record(piece, &mut output, &mut ends);
+        input.consume(taken);
+        read += taken as u64;
+        match result {
+            ReadRecordResult::Record => whole = read,
+            ReadRecordResult::End => return Ok(whole),
+            ReadRecordResult::InputEmpty
+            | ReadRecordResult::OutputFull
+            | ReadRecordResult::OutputEndsFull => {}
+        }
     }
-    if let Some(begins) = torn {
-        file.set_len(begins)?;
-    }
-    // What is left can lack its line end where only the header was written.
-    end_line(file)
 }
 
 /// Ends a last line that a crash tore.

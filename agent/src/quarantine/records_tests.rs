@@ -173,6 +173,17 @@ proptest! {
 }
 
 #[test]
+fn a_row_torn_at_a_line_end_within_it_costs_no_other() {
+    let rig = Rig::new();
+    rig.refuse(&["before"]);
+    let mut torn = fs::read(rig.day()).unwrap();
+    torn.extend_from_slice(b"7,,4,a,b,,\"first line\n");
+    fs::write(rig.day(), torn).unwrap();
+    rig.refuse(&["after"]);
+    assert_eq!(rig.raws(), ["before", "after"]);
+}
+
+#[test]
 fn a_row_of_a_file_and_of_a_corrected_sheet_with_the_same_values_is_one_fault() {
     let rig = Rig::new();
     let values = r#"{"id":"1","name":"x"}"#;
