@@ -295,7 +295,8 @@ fn private() -> OpenOptions {
     options
 }
 
-fn sync_folder(folder: &Path) -> io::Result<()> {
+/// Makes what was done to the names in a folder durable.
+pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
     #[cfg(unix)]
     File::open(folder)?.sync_all()?;
     #[cfg(not(unix))]

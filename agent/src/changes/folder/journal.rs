@@ -3,12 +3,13 @@
 //! The journal is written before a file is moved, so that it names every file that was moved. It stands
 //! with the files and not in the agent's store: it is needed when that is lost.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::quarantine::sync_folder;
 use crate::sources::{FileMark, Identity};
 
 const NAME: &str = ".taken.jsonl";
@@ -161,14 +162,6 @@ pub(super) fn free_name(folder: &Path, name: &str) -> String {
     let numbered = (2u64..).map(|number| format!("{stem}-{number}{suffix}"));
     let mut names = std::iter::once(name.to_owned()).chain(numbered);
     names.find(|name| !folder.join(name).exists()).unwrap_or_else(|| name.to_owned())
-}
-
-fn sync_folder(folder: &Path) -> io::Result<()> {
-    #[cfg(unix)]
-    File::open(folder)?.sync_all()?;
-    #[cfg(not(unix))]
-    let _ = folder;
-    Ok(())
 }
 
 #[cfg(test)]
